@@ -1,0 +1,58 @@
+"""Every error a user can cause, as a tree.
+
+    MatteError
+    ├── ImageFileError          a file cannot be read as a picture
+    ├── OutputError             a result cannot be written where it was asked for
+    ├── TrimapError             a trimap that says nothing, or not what a trimap says
+    │   └── SizeMismatchError   image and trimap differ in size
+    ├── InputError              an argument is of the wrong type, shape or range
+    ├── WeightsError            weights are missing, damaged, or of another network
+    └── DeviceError             the device or precision asked for is not there
+
+Messages say what is wrong, the values, and what to do next. Each class is also the built-in error
+that a caller would expect (`ValueError`, `OSError`, ...), so code that knows nothing of us can catch it.
+"""
+
+from __future__ import annotations
+
+
+class MatteError(Exception):
+    """Root of every error that a user of `mematte` can cause."""
+
+
+class InputError(MatteError, ValueError):
+    """An argument is of the wrong type, shape or range."""
+
+
+class ImageFileError(MatteError, OSError):
+    """A file cannot be read as a picture."""
+
+
+class OutputError(MatteError, OSError):
+    """A result cannot be written where it was asked for; nothing was left behind."""
+
+
+class TrimapError(MatteError, ValueError):
+    """A trimap that says nothing, or not what a trimap says."""
+
+
+class SizeMismatchError(TrimapError):
+    """Image and trimap differ in size. Sizes are (height, width), printed as people say them."""
+
+    def __init__(self, image: tuple[int, int], trimap: tuple[int, int]) -> None:
+        super().__init__(
+            f"The trimap must be as large as the image: the image is {image[1]}x{image[0]} px, "
+            f"the trimap {trimap[1]}x{trimap[0]} px. Make one that fits with `mematte trimap`."
+        )
+
+
+class WeightsError(MatteError, ValueError):
+    """Weights are missing, damaged, or of another network."""
+
+
+class DeviceError(MatteError, RuntimeError):
+    """The device or the precision that was asked for is not there."""
+
+
+class MatteWarning(UserWarning):
+    """Something a user should know, though the work goes on."""

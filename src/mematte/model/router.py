@@ -1,0 +1,86 @@
+"""Router: which tokens are worth global attention.
+
+Source: Lin et al., "Memory Efficient Matting with Adaptive Token Routing", AAAI 2025.
+Shapes: B images, N tokens per image, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+Decide = Callable[[Tensor], Tensor]
+"""(B, N, 2) log-probabilities -> (B, N) decision, either bool (inference: the attending tokens are gathered)
+or 0/1 floats that carry gradients (training: attention is masked)."""
+
+
+class Router(nn.Module):
+    """Score each token from its own features (local) and the mean of all tokens (global)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        half = channels // 2
+        self.embed = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, channels), nn.GELU())
+        shrink = [nn.Linear(channels, half), nn.GELU(), nn.Linear(half, half // 2), nn.GELU()]
+        self.score = nn.Sequential(*shrink, nn.Linear(half // 2, 2))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, N, C) tokens -> (B, N, 2) log-probabilities of [attend, refine]."""
+        local, context = self.embed(tokens).chunk(2, dim=-1)
+        # One global vector per image keeps the router linear in N: it must not cost what it saves.
+        context = context.mean(dim=1, keepdim=True).expand_as(local)
+        scores: Tensor = self.score(torch.cat((local, context), dim=-1))
+        # float32: the decision is a comparison of two nearly equal numbers.
+        return scores.float().log_softmax(dim=-1)
+
+
+def argmax(log_probs: Tensor) -> Tensor:
+    """Attend where attending is the more probable: (B, N, 2) -> (B, N) bool."""
+    return log_probs[..., 0] > log_probs[..., 1]
+
+
+def everyone(log_probs: Tensor) -> Tensor:
+    """All tokens attend, whatever the router says: (B, N, 2) -> (B, N) bool. The network without routing."""
+    return torch.ones_like(log_probs[..., 0], dtype=torch.bool)
+
+
+def gumbel(log_probs: Tensor, temperature: float = 1.0) -> Tensor:
+    """A random hard decision with the gradient of the soft one (straight-through Gumbel-softmax).
+
+    Args:
+        log_probs: (B, N, 2) output of `Router`.
+        temperature: of the softmax whose gradient is used.
+
+    Returns:
+        (B, N) floats, exactly 0 or 1; 1 = attend.
+
+    Source: Lin et al. 2025, training; Jang et al., "Categorical Reparameterization with Gumbel-Softmax", 2017.
+    """
+    return nn.functional.gumbel_softmax(log_probs, tau=temperature, hard=True, dim=-1)[..., 0]
+
+
+def within_budget(log_probs: Tensor, budget: int) -> Tensor:
+    """Keep the tokens that prefer attention, at most `budget` per image.
+
+    Args:
+        log_probs: (B, N, 2) output of `Router`; index 0 is "attend".
+        budget: tokens per image, an absolute count because memory is absolute.
+
+    Returns:
+        (B, N) bool, True = attend. With budget >= N this is the plain argmax.
+
+    Raises:
+        ValueError: `budget` is negative.
+
+    Source: Lin et al. 2025; the cap that bounds memory at inference.
+    """
+    if budget < 0:
+        raise ValueError(f"The budget is a number of tokens, 0 or more, not {budget}.")
+    attend = argmax(log_probs)
+    if budget >= attend.shape[1]:
+        return attend
+    margin = log_probs[..., 0] - log_probs[..., 1]
+    best = margin.topk(budget, dim=1).indices
+    return attend & torch.zeros_like(attend).scatter_(1, best, True)
