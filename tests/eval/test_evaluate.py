@@ -8,12 +8,13 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from mematte.errors import ImageFileError, InputError
 from mematte.eval import EvalPair, Scores, alphamatting_pairs, evaluate, score
 
-Array = np.ndarray[Any, Any]
+Array = npt.NDArray[Any]
 
 
 def pair(name: str, truth: float) -> EvalPair:
@@ -25,7 +26,7 @@ def pair(name: str, truth: float) -> EvalPair:
     )
 
 
-def half(image: Array, trimap: Array) -> Array:
+def half(_image: Array, trimap: Array) -> Array:
     return np.full(trimap.shape, 0.5, dtype=np.float32)
 
 
@@ -84,7 +85,7 @@ def test_no_pictures_is_an_error() -> None:
         (lambda image, trimap: half(image, trimap) * np.nan, "b: alpha holds 1000 values"),
         (lambda image, trimap: half(image, trimap) * 3, r"b: alpha must lie in \[0, 1\]"),
         (lambda image, trimap: half(image, trimap)[:5], r"b: .*\(5, 100\)"),
-        (lambda image, trimap: None, "b: alpha must be a numpy array, not NoneType"),
+        (lambda *_: None, "b: alpha must be a numpy array, not NoneType"),
     ],
 )
 def test_a_bad_prediction_names_the_picture(bad: Any, message: str, eight_bit: bool) -> None:

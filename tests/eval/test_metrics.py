@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from mematte.errors import InputError
 from mematte.eval import metrics
 
-Array = np.ndarray[Any, Any]
+Array = npt.NDArray[Any]
 EXACT = 1e-9
 
 
@@ -63,12 +65,12 @@ def slow_grad(alpha: Array, truth: Array, trimap: Array, region: str) -> float:
     half = math.ceil(sigma * math.sqrt(-2 * math.log(math.sqrt(2 * math.pi) * sigma * 0.01)))
 
     def gauss(x: int) -> float:
-        return math.exp(-(x**2) / (2 * sigma**2)) / (sigma * math.sqrt(2 * math.pi))
+        return math.exp(-(x * x) / (2 * sigma**2)) / (sigma * math.sqrt(2 * math.pi))
 
     offsets = range(-half, half + 1)
     kernel = {(i, j): gauss(i) * -j * gauss(j) / sigma**2 for i in offsets for j in offsets}
     norm = math.sqrt(math.fsum(v**2 for v in kernel.values()))
-    rows, columns = alpha.shape
+    rows, columns = (int(side) for side in alpha.shape)
 
     def magnitude(a: list[list[float]], y: int, x: int) -> float:
         def nearest(yy: int, xx: int) -> float:
@@ -129,13 +131,13 @@ ORACLES: list[tuple[Callable[..., float], Callable[..., float]]] = [
     (metrics.mad, slow_mad),
     (metrics.grad, slow_grad),
     (metrics.conn, slow_conn),
-    (metrics.conn_counting_background, lambda *given: slow_conn(*given, background=True)),
+    (metrics.conn_counting_background, partial(slow_conn, background=True)),
 ]
 
 
 @pytest.mark.parametrize("region", ["unknown", "whole"])
 @pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize(("metric", "oracle"), ORACLES, ids=lambda f: getattr(f, "__name__", ""))
+@pytest.mark.parametrize(("metric", "oracle"), ORACLES, ids=lambda f: getattr(f, "__name__", "oracle"))
 def test_metric_equals_the_slow_loop(
     metric: Callable[..., float], oracle: Callable[..., float], seed: int, region: str
 ) -> None:

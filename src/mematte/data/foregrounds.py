@@ -68,12 +68,11 @@ def extend_colour(colour: Bytes, alpha: Bytes, reliable: int = 48) -> Bytes:
     weight = np.where(alpha >= reliable, alpha, 0).astype(np.float32) / 255
     if not weight.any():
         weight = np.maximum(alpha.astype(np.float32) / 255, 1e-3)
-    sums = [np.dstack([colour.astype(np.float32) * weight[..., None], weight])]
+    first = np.dstack([colour.astype(np.float32) * weight[..., None], weight]).astype(np.float32)
+    sums: list[Floats] = [first]
     while max(sums[-1].shape[:2]) > 1:
         height, width = sums[-1].shape[:2]
-        half = cv2.resize(
-            sums[-1], (max(1, width // 2), max(1, height // 2)), interpolation=cv2.INTER_AREA
-        )
+        half = cv2.resize(sums[-1], (max(1, width // 2), max(1, height // 2)), interpolation=cv2.INTER_AREA)
         sums.append(cast(Floats, half))
     filled = sums[-1][..., :3] / np.maximum(sums[-1][..., 3:], 1e-6)
     for level in reversed(sums[:-1]):

@@ -13,18 +13,22 @@ from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
 # style -> probability
 STYLES: dict[str, float] = {
-    "band": 0.36,  # two independent radii, tight to moderate
-    "wobbly": 0.28,  # radii that change along the contour, as by hand
-    "wide": 0.16,  # radii up to a third of the crop
+    "band": 0.34,  # two independent radii, tight to moderate
+    "wobbly": 0.30,  # radii that change along the contour, as by hand
+    "wide": 0.16,  # radii up to a fifth of the crop
     "coarse": 0.13,  # from a coarse mask, as from a segmentation network
     "scribble": 0.07,  # nearly all unknown, a few safe spots stay known
 }
+# People paint known regions with a round brush and leave small holes unknown.
+BRUSH_CHANCE = 0.45
+SPECKS_CHANCE = 0.5
 
 
-def distance(mask: NDArray[np.bool_]) -> Floats:
+def distance(mask: Mask) -> Floats:
     """(H, W) distance in pixels of each True pixel from the nearest False one; large where there is none."""
     if mask.all():
         return np.full(mask.shape, 1e4, np.float32)
@@ -58,7 +62,7 @@ def make_trimap(alpha: Floats, rng: np.random.Generator) -> Bytes:
         if style == "wide":
             radius_in, radius_out = unit * rng.uniform(8, 45, 2)
         else:
-            radius_in, radius_out = unit * np.exp(rng.uniform(np.log(1), np.log(22), 2))
+            radius_in, radius_out = unit * np.exp(rng.uniform(np.log(1.5), np.log(20), 2))
         if style == "wobbly":
             cells = int(rng.integers(2, 9))
             foreground = inside > radius_in * (0.2 + 1.6 * smooth_field(rng, size_px, cells))
@@ -66,20 +70,30 @@ def make_trimap(alpha: Floats, rng: np.random.Generator) -> Bytes:
         else:
             foreground = inside > radius_in
             background = outside > radius_out
-    if rng.random() < 0.5:
+    if rng.random() < BRUSH_CHANCE:
+        brush_px = unit * float(np.exp(rng.uniform(np.log(2), np.log(16))))
+        foreground, background = painted(foreground, brush_px), painted(background, brush_px)
+    if rng.random() < SPECKS_CHANCE:
         # Nobody paints small holes one by one: they lie inside the unknown band.
-        smallest_px = size_px * size_px * float(np.exp(rng.uniform(np.log(2e-4), np.log(2e-2))))
-        background = _without_specks(background, smallest_px)
-        foreground = _without_specks(foreground, smallest_px)
+        smallest_px = size_px * size_px * float(np.exp(rng.uniform(np.log(2e-4), np.log(4e-2))))
+        background = without_specks(background, smallest_px)
+        foreground = without_specks(foreground, smallest_px)
     trimap = np.full(alpha.shape, 128, np.uint8)
     trimap[foreground & (alpha >= 1)] = 255
     trimap[background & (alpha <= 0)] = 0
     return trimap
 
 
-def _without_specks(mask: NDArray[np.bool_], smallest_px: float) -> NDArray[np.bool_]:
+def painted(mask: Mask, brush_px: float) -> Mask:
+    """The part of a mask that a round brush of radius `brush_px` can paint without leaving it."""
+    centres = distance(mask) >= brush_px
+    return distance(~centres) < brush_px
+
+
+def without_specks(mask: Mask, smallest_px: float) -> Mask:
     """The mask without its connected parts of fewer than `smallest_px` pixels."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     keep = stats[:, cv2.CC_STAT_AREA] >= smallest_px
     keep[0] = False
-    return cast(NDArray[np.bool_], keep[labels])
+    kept: Mask = keep[labels]
+    return kept

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, TypeAlias, get_args
 
 import cv2
@@ -174,7 +175,7 @@ def _conn(pair: _Pair, *, count_background: bool = False) -> float:
     level = np.ones_like(both)
     inside = np.ones(both.shape, dtype=bool)
     # Nothing leaves at threshold 0, which every pixel reaches.
-    for below, threshold in zip(_CONN_THRESHOLDS, _CONN_THRESHOLDS[1:], strict=False):
+    for below, threshold in pairwise(_CONN_THRESHOLDS):
         leaves = inside & ~_largest_component(both >= threshold, count_background=count_background)
         level[leaves] = below
         inside &= ~leaves
@@ -218,7 +219,7 @@ def _gradient_kernels() -> tuple[_Float64, _Float64]:
 
 
 def _checked(alpha: Alpha, truth: Alpha, trimap: Trimap, region: Region) -> _Pair:
-    """Check every argument, bring mattes to float64, and write the trimap's known pixels into the prediction."""
+    """Check every argument, bring mattes to float64, and write the known pixels into the prediction."""
     if region not in get_args(Region):
         raise InputError(f'region must be "unknown" or "whole", not {region!r}.')
     prediction, true_alpha = _as_float64(alpha, "alpha"), _as_float64(truth, "truth")

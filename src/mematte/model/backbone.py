@@ -23,6 +23,7 @@ class Backbone(nn.Module):
         channels, heads, ratio = spec.channels, spec.heads, spec.mlp_ratio
         self.patches = nn.Conv2d(4, channels, spec.patch, stride=spec.patch)
         self.positions = nn.Parameter(torch.zeros(1, spec.window, spec.window, channels))
+        nn.init.trunc_normal_(self.positions, std=0.02)
         kinds = {
             "W": lambda: WindowBlock(channels, heads, ratio, spec.window),
             "G": lambda: GlobalBlock(channels, heads, ratio, spec.global_positions),

@@ -46,6 +46,7 @@ class ResidualConvolution(nn.Module):
         self.mix_norm = nn.LayerNorm(half, eps=LAYER_NORM_EPS)
         self.expand = nn.Linear(half, channels, bias=False)
         self.expand_norm = nn.LayerNorm(channels, eps=LAYER_NORM_EPS)
+        nn.init.zeros_(self.expand_norm.weight)  # an untrained block passes its input through
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, h, w, C) -> (B, h, w, C)."""

@@ -1,0 +1,26 @@
+"""TINY on two CPU cores: the built-in weights.
+
+Two cores make about 9 crops of 224 px a second. A crop of 448 px costs as much as four of 224, but only such crops
+show the network more than one attention window; their share grows in the course of the run.
+"""
+
+from mematte.model import TINY
+from mematte.train.recipe import Phase, Recipe
+
+RECIPE = Recipe(
+    spec=TINY,
+    hours=2.1,
+    phases=(
+        Phase(0.0, crops=((224, 8, 0.85), (448, 2, 0.15))),
+        Phase(0.6, crops=((224, 8, 0.5), (448, 2, 0.5))),
+    ),
+    learning_rate=1e-3,
+    matrix_learning_rate=1.5e-3,
+    loss_weights=(
+        ("unknown_l1", 1.0),
+        ("known_l1", 1.0),
+        ("laplacian", 4.0),
+        ("gradient", 0.25),
+        ("routing", 1.0),
+    ),
+)

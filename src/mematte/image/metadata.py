@@ -1,0 +1,76 @@
+"""What a result keeps of the photograph it was cut from: profile, resolution, names. Never the orientation.
+
+The orientation is applied to the pixels when a picture is read, so writing it again would turn the result
+twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import OpenImageIO as oiio  # noqa: N813
+
+# Names as OpenImageIO has them, whatever the format calls them.
+KEPT = (
+    "Artist",
+    "Copyright",
+    "DateTime",
+    "Exif:DateTimeOriginal",
+    "Exif:LensModel",
+    "ImageDescription",
+    "Make",
+    "Model",
+)
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What travels from a photograph to the results made from it.
+
+    Attributes:
+        icc_profile: the bytes of an RGB profile; others (CMYK, grey) would be wrong for the RGB that is
+            written.
+        resolution: (x, y, unit), unit "in", "cm" or "none".
+        texts: (name, text) of those in `KEPT`.
+        chromaticities: an EXR's eight numbers, where its primaries are not Rec. 709's.
+    """
+
+    icc_profile: bytes | None = None
+    resolution: tuple[float, float, str] | None = None
+    texts: tuple[tuple[str, str], ...] = ()
+    chromaticities: tuple[float, ...] | None = None
+
+
+def rgb_profile(profile: bytes | None) -> bytes | None:
+    """The profile if its data colour space is RGB (ICC.1, header bytes 16 to 19), else None."""
+    return profile if profile is not None and profile[16:20] == b"RGB " else None
+
+
+def from_spec(spec: oiio.ImageSpec) -> Metadata:
+    """What is worth keeping of a file's header."""
+    profile = spec.getattribute("ICCProfile")
+    x, y = spec.get_float_attribute("XResolution"), spec.get_float_attribute("YResolution")
+    chromaticities = spec.getattribute("chromaticities")
+    return Metadata(
+        icc_profile=None if profile is None else rgb_profile(np.asarray(profile, np.uint8).tobytes()),
+        resolution=(x, y, spec.get_string_attribute("ResolutionUnit", "none")) if x > 0 and y > 0 else None,
+        texts=tuple((name, text) for name in KEPT if (text := spec.get_string_attribute(name).strip())),
+        chromaticities=None if chromaticities is None else tuple(float(value) for value in chromaticities),
+    )
+
+
+def into_spec(metadata: Metadata, spec: oiio.ImageSpec, *, profile: bool, chromaticities: bool) -> None:
+    """Put the metadata into the header of a file to be written; formats drop what they have no place for."""
+    for name, text in metadata.texts:
+        spec.attribute(name, text)
+    if metadata.resolution is not None:
+        x, y, unit = metadata.resolution
+        spec.attribute("XResolution", x)
+        spec.attribute("YResolution", y)
+        spec.attribute("ResolutionUnit", unit)
+    if profile and metadata.icc_profile is not None:
+        data = np.frombuffer(metadata.icc_profile, np.uint8)
+        spec.attribute("ICCProfile", oiio.TypeDesc(f"uint8[{data.size}]"), data)
+    if chromaticities and metadata.chromaticities is not None:
+        spec.attribute("chromaticities", oiio.TypeDesc("float[8]"), metadata.chromaticities)

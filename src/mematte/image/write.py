@@ -1,0 +1,385 @@
+"""Results out: alphas, cut-outs, pictures and trimaps, whole or not at all.
+
+The suffix decides the format. EXR and float TIFF are scene-linear, all others display-referred; EXR is
+premultiplied, all others straight. A file is written under a temporary name beside its place, checked, and
+then renamed; whatever goes wrong on the way (a full disk, Ctrl-C), the temporary is removed and what was
+there before stays as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import OpenImageIO as oiio  # noqa: N813
+from numpy.typing import NDArray
+
+from mematte.errors import ImageFileError, InputError, OutputError
+from mematte.image.bands import row_bands
+from mematte.image.color import FloatArray, linear_to_srgb, srgb_to_linear
+from mematte.image.metadata import Metadata, into_spec
+from mematte.image.read import Picture, _check_png
+from mematte.image.trimap import Levels
+
+Bits = Literal[8, 16, "half", "float"]
+Kind = Literal["alpha", "trimap", "cutout", "picture"]
+
+_KIND_WORDS = {"alpha": "an alpha", "trimap": "a trimap", "cutout": "a cut-out", "picture": "a picture"}
+_TYPES: dict[Bits, str] = {8: "uint8", 16: "uint16", "half": "half", "float": "float"}
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a file format can hold, and how it is asked to compress."""
+
+    name: str
+    bits: tuple[Bits, ...]
+    compression: str | None
+    exact: bool = True  # lossless, with an alpha channel: JPEG is neither
+    grey: bool = True
+    most_px: int | None = None  # per side
+
+
+_PNG = Format("PNG", (8, 16), None)
+_TIFF = Format("TIFF", (8, 16, "float"), "zip")
+_JPEG = Format("JPEG", (8,), "jpeg:95", exact=False, most_px=65_535)
+FORMATS = {
+    ".png": _PNG,
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    ".exr": Format("OpenEXR", ("half", "float"), "zip"),
+    ".webp": Format("WebP", (8,), "lossless", grey=False, most_px=16_383),
+    ".jxl": Format("JPEG XL", (8, 16), "jpegxl:100"),
+    ".jpg": _JPEG,
+    ".jpeg": _JPEG,
+}
+
+
+def check_output(
+    path: str | os.PathLike[str],
+    kind: Kind,
+    force: bool = False,
+    *,
+    bits: Bits | None = None,
+    size: tuple[int, int] | None = None,
+) -> None:
+    """Raise now what writing would raise after hours of work. Leaves nothing behind.
+
+    Args:
+        path: where the result will go.
+        kind: what it will be: "alpha" and "trimap" (grey), "cutout" (colours and alpha) or "picture"
+            (opaque colours).
+        force: whether an existing file may be replaced.
+        bits: the depth that will be asked for, if any.
+        size: (height, width), if known: some formats have a largest.
+
+    Raises:
+        OutputError: the suffix cannot hold this, the file exists, or its folder is missing or not writable.
+    """
+    path = Path(path)
+    form = _format_for(path, kind)
+    if bits is not None and bits not in form.bits:
+        able = [suffix for suffix, other in _able(kind).items() if bits in other.bits]
+        raise OutputError(
+            f"{path}: {form.name} cannot hold {_bits_word(bits)} per channel, only "
+            f"{' or '.join(map(_bits_word, form.bits))}. These can: {', '.join(able)}."
+        )
+    if size is not None and form.most_px is not None and max(size) > form.most_px:
+        raise OutputError(
+            f"{path}: {form.name} holds at most {form.most_px} px per side; this is {size[1]}x{size[0]} px. "
+            "Use .png, .tif or .exr."
+        )
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file in it.")
+    if path.exists() and not force:
+        raise OutputError(f"{path} exists. --force (force=True) replaces it.")
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise OutputError(f"{path}: the folder {folder} does not exist. Make it first.")
+    temporary = _temporary(path)
+    try:
+        temporary.touch(exist_ok=False)
+        temporary.unlink()
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def default_bits(path: str | os.PathLike[str], like: Picture | None = None) -> Bits:
+    """The depth a result gets when none is asked for: the photograph's, as far as the suffix can hold it.
+
+    8-bit photographs give 8 bits, 16-bit ones 16, float ones a float TIFF or else 16 bits; EXR is half.
+    """
+    bits = _format_for(Path(path), "picture").bits
+    by_depth: dict[int, tuple[Bits, ...]] = {8: (8,), 16: (16,), 32: ("half", "float", 16)}
+    wanted = by_depth[8 if like is None else like.bits]
+    return next((choice for choice in wanted if choice in bits), bits[0])
+
+
+def write_alpha(
+    path: str | os.PathLike[str],
+    alpha: FloatArray,
+    *,
+    bits: Bits | None = None,
+    like: Picture | None = None,
+    metadata: Metadata | None = None,
+    force: bool = False,
+) -> None:
+    """Write an alpha, (H, W) in [0, 1], as a grey picture: values as they are, no profile, no transfer curve.
+
+    Args:
+        bits: None follows `like`, the photograph: see `default_bits`.
+        metadata: None takes that of `like`.
+
+    Raises:
+        OutputError: as `check_output`, or the disk is full; nothing is left behind.
+        InputError: the alpha is of another shape or range.
+    """
+    _check_unit(alpha, "alpha")
+    # A profile describes colours, and an alpha is none: with one, viewers would show it changed.
+    spec_metadata = metadata or (like.metadata if like is not None else Metadata())
+    _write(
+        Path(path), "alpha", alpha.shape, lambda rows: alpha[rows][..., None],
+        bits or default_bits(path, like), spec_metadata, force, profile=False,
+    )  # fmt: skip
+
+
+def write_trimap(path: str | os.PathLike[str], levels: Levels, *, force: bool = False) -> None:
+    """Write a trimap, (H, W) uint8 of three levels, as an 8-bit grey picture (EXR: half).
+
+    Raises:
+        OutputError: as `write_alpha`.
+    """
+    if levels.ndim != 2 or levels.dtype != np.uint8:
+        raise InputError(f"A trimap must be (H, W) uint8, not {levels.dtype} of shape {levels.shape}.")
+    scale = np.float32(1 / 255)
+    _write(
+        Path(path), "trimap", levels.shape, lambda rows: levels[rows][..., None] * scale,
+        default_bits(path), Metadata(), force, profile=False,
+    )  # fmt: skip
+
+
+def write_cutout(
+    path: str | os.PathLike[str],
+    foreground: FloatArray,
+    alpha: FloatArray,
+    *,
+    like: Picture | None = None,
+    linear: bool | None = None,
+    bits: Bits | None = None,
+    force: bool = False,
+) -> None:
+    """Write foreground colours and alpha as RGBA.
+
+    Args:
+        foreground: (H, W, 3) float32, straight; display-referred in [0, 1], or scene-linear if `linear`.
+        alpha: (H, W) float32 in [0, 1].
+        like: the photograph: its depth, metadata and encoding are the result's.
+        linear: how `foreground` is encoded; None: as `like`.
+        bits: None: see `default_bits`.
+
+    Raises:
+        OutputError, InputError: as `write_alpha`.
+    """
+    _check_unit(alpha, "alpha")
+    _check_color(foreground, alpha.shape)
+    _write_color(path, "cutout", foreground, alpha, like, linear, bits, force)
+
+
+def write_picture(
+    path: str | os.PathLike[str],
+    rgb: FloatArray,
+    *,
+    like: Picture | None = None,
+    linear: bool | None = None,
+    bits: Bits | None = None,
+    force: bool = False,
+) -> None:
+    """Write opaque colours: a foreground or a composite. As `write_cutout`, and JPEG is allowed."""
+    _check_color(rgb)
+    _write_color(path, "picture", rgb, None, like, linear, bits, force)
+
+
+def _write_color(
+    path: str | os.PathLike[str],
+    kind: Kind,
+    rgb: FloatArray,
+    alpha: FloatArray | None,
+    like: Picture | None,
+    linear: bool | None,
+    bits: Bits | None,
+    force: bool,
+) -> None:
+    path = Path(path)
+    bits = bits or default_bits(path, like)
+    source_linear = linear if linear is not None else like is not None and like.linear
+    target_linear = _is_linear(bits)
+    premultiply = _format_for(path, kind).name == "OpenEXR"
+
+    def band(rows: slice) -> FloatArray:
+        colors = rgb[rows]
+        if source_linear and not target_linear:
+            colors = linear_to_srgb(colors)
+        elif target_linear and not source_linear:
+            colors = srgb_to_linear(colors)
+        if alpha is None:
+            return colors
+        cover = alpha[rows][..., None]
+        return np.concatenate((colors * cover if premultiply else colors, cover), axis=2)
+
+    metadata = like.metadata if like is not None else Metadata()
+    # A profile says what display-referred numbers look like; it says nothing true about linear ones, and a
+    # linear source's profile nothing about display-referred ones.
+    profile = not target_linear and not source_linear
+    _write(path, kind, rgb.shape, band, bits, metadata, force, profile=profile)
+
+
+def _write(
+    path: Path,
+    kind: Kind,
+    shape: tuple[int, ...],
+    band: Callable[[slice], FloatArray],
+    bits: Bits,
+    metadata: Metadata,
+    force: bool,
+    *,
+    profile: bool,
+) -> None:
+    """Write a file band by band; `band` gives float32 rows (h, W, C) in the file's encoding."""
+    size = (shape[0], shape[1])
+    check_output(path, kind, force, bits=bits, size=size)
+    form = FORMATS[path.suffix.lower()]
+    channels = {"alpha": 1, "trimap": 1, "cutout": 4, "picture": 3}[kind]
+    if channels == 1 and not form.grey:
+        channels = 3
+    spec = oiio.ImageSpec(size[1], size[0], channels, _TYPES[bits])
+    if form.compression is not None:
+        spec.attribute("compression", form.compression)
+    if form.name == "OpenEXR":
+        spec.attribute("oiio:ColorSpace", "lin_rec709_scene")
+    elif channels == 4:
+        spec.attribute("oiio:UnassociatedAlpha", 1)  # ours is straight already: do not divide it again
+    if form is _JPEG:
+        spec.attribute("jpeg:subsampling", "4:4:4")  # half-size colour would bring the halo back
+    into_spec(metadata, spec, profile=profile, chromaticities=form.name == "OpenEXR" and kind != "alpha")
+
+    with _in_place(path, force) as temporary:
+        writer = oiio.ImageOutput.create(str(temporary))
+        if writer is None or not writer.open(str(temporary), spec):
+            raise OutputError(_failed(path, oiio.geterror() if writer is None else writer.geterror()))
+        try:
+            for rows in row_bands(size):
+                values = _quantised(band(rows), bits)
+                if values.shape[2] != channels:
+                    values = np.repeat(values, channels, axis=2)
+                if not writer.write_scanlines(rows.start, rows.stop, 0, np.ascontiguousarray(values)):
+                    raise OutputError(_failed(path, writer.geterror()))
+        finally:
+            closed = writer.close()
+        if not closed:
+            raise OutputError(_failed(path, writer.geterror()))
+        _check_written(temporary, path, size)
+
+
+@contextlib.contextmanager
+def _in_place(path: Path, force: bool) -> Iterator[Path]:
+    """A temporary file beside `path`: takes its place if the block succeeds, vanishes if it does not."""
+    temporary = _temporary(path)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())  # some file systems say only now that the disk is full
+        if path.exists() and not force:
+            raise OutputError(f"{path} was made by someone else meanwhile. --force (force=True) replaces it.")
+        temporary.replace(path.resolve())  # resolved: a link goes on pointing where it did
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(_failed(path, error.strerror or str(error))) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    target = path.resolve()
+    return target.with_name(f".{target.stem[:80]}.partial-{os.getpid()}{path.suffix}")
+
+
+def _check_written(temporary: Path, path: Path, size: tuple[int, int]) -> None:
+    """Read the end of what was written: not every writer in OpenImageIO says when the disk was full."""
+    try:
+        _check_png(temporary)
+    except ImageFileError as error:
+        raise OutputError(_failed(path, "the file ends too soon; the disk may be full")) from error
+    reader = oiio.ImageInput.open(str(temporary))
+    if reader is None:
+        raise OutputError(_failed(path, oiio.geterror() or "what was written cannot be read"))
+    try:
+        spec = reader.spec()
+        tail = reader.read_scanlines(
+            spec.y + spec.height - 1, spec.y + spec.height, 0, 0, spec.nchannels, "float"
+        )
+        problem = reader.geterror()
+    finally:
+        reader.close()
+    if (spec.height, spec.width) != size or tail is None or problem:
+        raise OutputError(_failed(path, problem or "the file ends too soon; the disk may be full"))
+
+
+def _quantised(values: FloatArray, bits: Bits) -> NDArray[Any]:
+    """[0, 1] -> the nearest level of 8 or 16 bits; floats stay floats."""
+    if not np.isfinite(values).all():
+        raise InputError("The result holds NaN or infinite values and was not written.")
+    if bits in ("half", "float"):
+        return values
+    dtype = np.uint8 if bits == 8 else np.uint16
+    levels = np.clip(values, 0, 1) * np.float32(np.iinfo(dtype).max)
+    rounded: NDArray[Any] = np.rint(levels, out=levels).astype(dtype)
+    return rounded
+
+
+def _is_linear(bits: Bits) -> bool:
+    """Float files are scene-linear, integer ones display-referred; `read_picture` takes them so too."""
+    return bits in ("half", "float")
+
+
+def _able(kind: Kind) -> dict[str, Format]:
+    return {suffix: form for suffix, form in FORMATS.items() if form.exact or kind == "picture"}
+
+
+def _format_for(path: Path, kind: Kind) -> Format:
+    able = _able(kind)
+    if (form := able.get(path.suffix.lower())) is None:
+        suffix = f"the suffix {path.suffix}" if path.suffix else "a name without a suffix"
+        raise OutputError(f"{path}: {suffix} cannot hold {_KIND_WORDS[kind]}. These can: {', '.join(able)}.")
+    return form
+
+
+def _bits_word(bits: Bits) -> str:
+    return f"{bits} bits" if isinstance(bits, int) else {"half": "half float", "float": "32-bit float"}[bits]
+
+
+def _failed(path: Path, reason: str) -> str:
+    reason = reason.strip().split("\n")[0].rstrip(".") or "the disk may be full"
+    return f"{path} was not written, nothing is left behind: {reason}."
+
+
+def _check_unit(alpha: FloatArray, name: str) -> None:
+    if alpha.ndim != 2 or alpha.dtype.kind != "f" or alpha.size == 0:
+        raise InputError(
+            f"The {name} must be (H, W) float in [0, 1], not {alpha.dtype} of shape {alpha.shape}."
+        )
+    low, high = float(alpha.min()), float(alpha.max())
+    if not (low >= -1e-3 and high <= 1 + 1e-3):
+        raise InputError(f"The {name} must lie in [0, 1]; this one runs from {low:g} to {high:g}.")
+
+
+def _check_color(rgb: FloatArray, shape: tuple[int, ...] | None = None) -> None:
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype.kind != "f" or rgb.size == 0:
+        raise InputError(f"Colours must be (H, W, 3) float, not {rgb.dtype} of shape {rgb.shape}.")
+    if shape is not None and rgb.shape[:2] != shape:
+        raise InputError(f"Colours and alpha differ in size: {rgb.shape[:2]} and {shape} (height, width).")

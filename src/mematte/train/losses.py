@@ -1,0 +1,71 @@
+"""Matting losses: what makes an alpha good.
+
+Source: Lin et al., "Memory Efficient Matting with Adaptive Token Routing", AAAI 2025, trained as Yao et al.,
+"ViTMatte", 2024. The published code divides by 512 * 512, its crop's area, where these divide by the pixels they see:
+at its crop size the numbers are the same, at others ours do not depend on the size.
+Shapes: alpha and truth (B, 1, H, W) in [0, 1]; unknown (B, 1, H, W), 1 where the trimap is unknown, else 0.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LAPLACIAN_LEVELS = 5
+SHRINKAGE = 0.01  # weight of the plain gradient in the gradient penalty: flat where nothing says otherwise
+
+
+def region_l1(alpha: Tensor, truth: Tensor, region: Tensor) -> Tensor:
+    """Mean |alpha - truth| over the pixels of `region` (1 inside, 0 outside); 0 where the region is empty."""
+    return ((alpha - truth).abs() * region).sum() / region.sum().clamp(min=1)
+
+
+def gradient_penalty(alpha: Tensor, truth: Tensor, unknown: Tensor) -> Tensor:
+    """Mean difference of the Sobel derivatives over the unknown region, plus a little of alpha's own."""
+    sobel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], device=alpha.device)
+    kernels = torch.stack((sobel, sobel.T))[:, None]
+    ours = F.conv2d(alpha, kernels, padding=1)
+    theirs = F.conv2d(truth, kernels, padding=1)
+    penalty = (ours - theirs).abs() + SHRINKAGE * ours.abs()
+    return (penalty * unknown).sum() / unknown.sum().clamp(min=1)
+
+
+def laplacian(alpha: Tensor, truth: Tensor, levels: int = LAPLACIAN_LEVELS) -> Tensor:
+    """Mean absolute difference of the Laplacian pyramids, coarser levels doubled each time, over all pixels.
+
+    Raises:
+        ValueError: the picture is too small for so many levels.
+    """
+    if min(alpha.shape[-2:]) < 3 << (levels - 1):
+        raise ValueError(
+            f"{levels} pyramid levels need at least {3 << (levels - 1)} px, not {tuple(alpha.shape[-2:])}."
+        )
+    # The pyramid is linear: the difference of the pyramids is the pyramid of the difference.
+    rest = alpha - truth
+    total = rest.new_zeros(())
+    for level in range(levels):
+        rest = rest[..., : rest.shape[-2] // 2 * 2, : rest.shape[-1] // 2 * 2]
+        coarse = _blur(rest)[..., ::2, ::2]
+        spread = rest.new_zeros(rest.shape)
+        spread[..., ::2, ::2] = 4 * coarse
+        total = total + 2**level * (rest - _blur(spread)).abs().mean()
+        rest = coarse
+    return total / levels
+
+
+def _blur(picture: Tensor) -> Tensor:
+    """5x5 binomial filter, mirrored borders."""
+    row = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=picture.device) / 16
+    padded = F.pad(picture, (2, 2, 2, 2), mode="reflect")
+    return F.conv2d(F.conv2d(padded, row.view(1, 1, 1, 5)), row.view(1, 1, 5, 1))
+
+
+def matting_losses(alpha: Tensor, truth: Tensor, unknown: Tensor) -> dict[str, Tensor]:
+    """The four losses by name; the published recipe adds them with weight 1 each."""
+    return {
+        "unknown_l1": region_l1(alpha, truth, unknown),
+        "known_l1": region_l1(alpha, truth, 1 - unknown),
+        "laplacian": laplacian(alpha, truth),
+        "gradient": gradient_penalty(alpha, truth, unknown),
+    }
