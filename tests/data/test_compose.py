@@ -60,3 +60,12 @@ def test_shadows_only_darken() -> None:
     shadowed = compose.cast_shadow(back, alpha, np.random.default_rng(0))
     assert shadowed.max() <= 150
     assert shadowed.min() < 140
+
+
+def test_contrast_is_measured_in_the_region_only() -> None:
+    front, back = np.full((8, 8, 3), 50, np.uint8), np.full((8, 8, 3), 50, np.uint8)
+    back[:4] = 90
+    region = np.zeros((8, 8), bool)
+    region[:4] = True
+    assert compose.contrast(front, back, region) == pytest.approx(40)
+    assert compose.contrast(front, back, ~region) == pytest.approx(0)

@@ -57,6 +57,11 @@ def blur(picture: Bytes, sigma_px: float) -> Bytes:
     return cast(Bytes, cv2.GaussianBlur(picture, (0, 0), sigma_px, borderType=cv2.BORDER_REFLECT_101))
 
 
+def contrast(foreground: Bytes, background: Bytes, region: NDArray[np.bool_]) -> float:
+    """Mean absolute difference of the two pictures in a region, in levels of 255."""
+    return float(np.mean(cv2.mean(cv2.absdiff(foreground, background), region.view(np.uint8))[:3]))
+
+
 def shade_rim(colour: Bytes, alpha: Bytes, sigma_px: float, strength: float) -> Bytes:
     """Darken (strength > 0) or lighten (< 0) a foreground towards its outline, as round bodies look."""
     depth = cv2.GaussianBlur(alpha, (0, 0), sigma_px).astype(np.float32) * (1 / 255)

@@ -28,6 +28,9 @@ RIM_CHANCE = 0.2  # darker or lighter towards the outline
 SHADOW_CHANCE = 0.12  # the foreground's shadow on the background
 CLUTTER_CHANCE = 0.07  # a foreground-like object that belongs to the background
 SIMILAR_CHANCE = 0.2  # the background's mean colour moved towards the foreground's
+# Levels of 255 between foreground and background, on average: with less nobody could tell them apart.
+LEAST_CONTRAST = 12
+# Strand-like kinds, whose colour changes slowly along each strand.
 THIN_KINDS = {"hair", "net", "basket", "web", "stems", "twigs", "feather", "grass", "wool"}
 _ATTEMPTS = 6
 
@@ -80,9 +83,12 @@ class CropSource:
                 break
         if rng.random() < RIM_CHANCE:
             colour = compose.shade_rim(colour, alpha, rng.uniform(2, 14), rng.uniform(-0.25, 0.6))
-        background = self._background(rng, size_px, colour)
-        if rng.random() < SHADOW_CHANCE:
-            background = compose.cast_shadow(background, alpha, rng)
+        for _ in range(_ATTEMPTS):
+            background = self._background(rng, size_px, colour)
+            if rng.random() < SHADOW_CHANCE:
+                background = compose.cast_shadow(background, alpha, rng)
+            if compose.contrast(colour, background, (trimap == 128) & (exact > 0)) > LEAST_CONTRAST:
+                break
         image = compose.over(colour, exact, background)
         if rng.random() < 0.4:
             image = compose.jitter_colour(image, rng, 0.5)

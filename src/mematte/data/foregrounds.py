@@ -65,23 +65,27 @@ def extend_colour(colour: Bytes, alpha: Bytes, reliable: int = 48) -> Bytes:
     arbitrary: interpolated into the picture, both would show as fringes. Averages at ever coarser
     levels ("pull") are filled back into the finer ones ("push").
     """
-    weight = np.where(alpha >= reliable, alpha, 0).astype(np.float32) / 255
-    if not weight.any():
-        weight = np.maximum(alpha.astype(np.float32) / 255, 1e-3)
-    first = np.dstack([colour.astype(np.float32) * weight[..., None], weight]).astype(np.float32)
-    sums: list[Floats] = [first]
+    solid = alpha >= reliable
+    if solid.all():
+        return colour
+    weight = np.where(solid, alpha, 0).astype(np.float32)
+    if not solid.any():
+        weight = np.maximum(alpha, 1).astype(np.float32)
+    sums: list[Floats] = [cast(Floats, np.dstack([colour * weight[..., None], weight]))]
     while max(sums[-1].shape[:2]) > 1:
         height, width = sums[-1].shape[:2]
         half = cv2.resize(sums[-1], (max(1, width // 2), max(1, height // 2)), interpolation=cv2.INTER_AREA)
         sums.append(cast(Floats, half))
     filled = sums[-1][..., :3] / np.maximum(sums[-1][..., 3:], 1e-6)
-    for level in reversed(sums[:-1]):
+    # The first level needs no push: the pixels to be filled have no weight of their own there.
+    for level in reversed(sums[1:-1]):
         height, width = level.shape[:2]
         coarse = cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR).reshape(height, width, 3)
-        trust = np.minimum(level[..., 3:] * 4, 1)
+        trust = np.minimum(level[..., 3:] * (4 / 255), 1)
         filled = coarse + trust * (level[..., :3] / np.maximum(level[..., 3:], 1e-6) - coarse)
-    solid = (alpha >= reliable)[..., None]
-    return cast(Bytes, np.where(solid, colour, np.clip(filled + 0.5, 0, 255).astype(np.uint8)))
+    filled = np.clip(filled + 0.5, 0, 255).astype(np.uint8)
+    outside = cv2.resize(filled, (alpha.shape[1], alpha.shape[0]), interpolation=cv2.INTER_LINEAR)
+    return cast(Bytes, np.where(solid[..., None], colour, outside.reshape(colour.shape)))
 
 
 def edge_points(alpha: Bytes, count: int = 3000) -> NDArray[np.int32]:

@@ -924,7 +924,7 @@ class MatteBank:
     `capacity` the oldest gives way. All randomness comes from the generators passed to `draw`.
     """
 
-    def __init__(self, size_px: int = 900, capacity: int = 160, first: int = 12, every: int = 14) -> None:
+    def __init__(self, size_px: int = 900, capacity: int = 160, first: int = 12, every: int = 12) -> None:
         self.size_px, self.capacity, self.first, self.every = size_px, capacity, first, every
         self._mattes: list[ProceduralMatte] = []
         self._requests = 0

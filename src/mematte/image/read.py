@@ -8,8 +8,6 @@ are read.
 from __future__ import annotations
 
 import os
-import struct
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +20,7 @@ from mematte.errors import ImageFileError, InputError
 from mematte.image.bands import row_bands
 from mematte.image.color import FloatArray, as_float, linear_to_srgb
 from mematte.image.metadata import Metadata, from_spec, rgb_profile
+from mematte.image.png import check_png
 
 DEFAULT_MAX_PIXELS = 1_000_000_000
 """One gigapixel: larger than any camera's picture, smaller than what a damaged or hostile header claims."""
@@ -135,7 +134,7 @@ def read_picture(
     """
     path = Path(path)
     _check_file(path)
-    frames_note = _check_png(path)
+    frames_note = check_png(path)
     config = oiio.ImageSpec()
     config.attribute("oiio:UnassociatedAlpha", 1)  # straight files stay straight, not premultiplied and back
     reader = oiio.ImageInput.open(str(path), config)
@@ -239,39 +238,6 @@ def _check_file(path: Path) -> None:
         raise ImageFileError(f"{path} cannot be opened: {error.strerror}.") from error
     if empty:
         raise ImageFileError(f"{path} is empty (0 bytes).")
-
-
-def _check_png(path: Path) -> str | None:
-    """Walk a PNG's chunks; None for every other format. Returns a note for an animated one.
-
-    libpng prints on stderr when it meets damage, so damage is found here: lengths and checksums of all
-    chunks. OpenImageIO also has no word for animated PNG.
-    """
-    note = None
-    with path.open("rb") as file:
-        if file.read(8) != b"\x89PNG\r\n\x1a\n":
-            return None
-        name = b""
-        while name != b"IEND":
-            head = file.read(8)
-            if len(head) < 8:
-                raise ImageFileError(f"{path} is truncated: the PNG ends before its last chunk.")
-            length, name = struct.unpack(">I4s", head)
-            checksum, left = zlib.crc32(name), length
-            while left and (block := file.read(min(left, 1 << 20))):
-                if name == b"acTL" and left == length:
-                    note = f"first of {struct.unpack('>I', block[:4])[0]} frames"
-                checksum, left = zlib.crc32(block, checksum), left - len(block)
-            stored = file.read(4)
-            if left or len(stored) < 4:
-                raise ImageFileError(
-                    f"{path} is truncated: the PNG ends inside its {name.decode('latin1')} chunk."
-                )
-            if int.from_bytes(stored, "big") != checksum:
-                raise ImageFileError(
-                    f"{path} is damaged: the checksum of a {name.decode('latin1')} chunk is wrong."
-                )
-    return note
 
 
 def _pick_channels(spec: oiio.ImageSpec, path: Path) -> tuple[list[int], str | None]:

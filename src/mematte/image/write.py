@@ -9,7 +9,9 @@ there before stays as it was.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +25,8 @@ from mematte.errors import ImageFileError, InputError, OutputError
 from mematte.image.bands import row_bands
 from mematte.image.color import FloatArray, linear_to_srgb, srgb_to_linear
 from mematte.image.metadata import Metadata, into_spec
-from mematte.image.read import Picture, _check_png
+from mematte.image.png import check_png
+from mematte.image.read import Picture
 from mematte.image.trimap import Levels
 
 Bits = Literal[8, 16, "half", "float"]
@@ -43,17 +46,18 @@ class Format:
     exact: bool = True  # lossless, with an alpha channel: JPEG is neither
     grey: bool = True
     most_px: int | None = None  # per side
+    reserve: bool = False  # OpenImageIO's JPEG writer ends the process on a full disk, its WebP writer hangs
 
 
 _PNG = Format("PNG", (8, 16), None)
 _TIFF = Format("TIFF", (8, 16, "float"), "zip")
-_JPEG = Format("JPEG", (8,), "jpeg:95", exact=False, most_px=65_535)
+_JPEG = Format("JPEG", (8,), "jpeg:95", exact=False, most_px=65_500, reserve=True)
 FORMATS = {
     ".png": _PNG,
     ".tif": _TIFF,
     ".tiff": _TIFF,
     ".exr": Format("OpenEXR", ("half", "float"), "zip"),
-    ".webp": Format("WebP", (8,), "lossless", grey=False, most_px=16_383),
+    ".webp": Format("WebP", (8,), "lossless", grey=False, most_px=16_383, reserve=True),
     ".jxl": Format("JPEG XL", (8, 16), "jpegxl:100"),
     ".jpg": _JPEG,
     ".jpeg": _JPEG,
@@ -268,6 +272,8 @@ def _write(
     into_spec(metadata, spec, profile=profile, chromaticities=form.name == "OpenEXR" and kind != "alpha")
 
     with _in_place(path, force) as temporary:
+        if form.reserve:
+            _reserve(temporary, bytes_needed=spec.image_bytes() * 3 // 2 + 1_000_000)
         writer = oiio.ImageOutput.create(str(temporary))
         if writer is None or not writer.open(str(temporary), spec):
             raise OutputError(_failed(path, oiio.geterror() if writer is None else writer.geterror()))
@@ -291,7 +297,7 @@ def _in_place(path: Path, force: bool) -> Iterator[Path]:
     temporary = _temporary(path)
     try:
         yield temporary
-        with temporary.open("rb") as file:
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())  # some file systems say only now that the disk is full
         if path.exists() and not force:
             raise OutputError(f"{path} was made by someone else meanwhile. --force (force=True) replaces it.")
@@ -306,15 +312,27 @@ def _in_place(path: Path, force: bool) -> Iterator[Path]:
 
 def _temporary(path: Path) -> Path:
     target = path.resolve()
-    return target.with_name(f".{target.stem[:80]}.partial-{os.getpid()}{path.suffix}")
+    return target.with_name(f".{target.stem[-120:]}.partial-{os.getpid()}{path.suffix}")
+
+
+def _reserve(temporary: Path, bytes_needed: int) -> None:
+    """Make sure that the disk has room for more than the file can become, then leave the room to it."""
+    with temporary.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, bytes_needed)
+        elif shutil.disk_usage(temporary.parent).free < bytes_needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        file.truncate(0)
 
 
 def _check_written(temporary: Path, path: Path, size: tuple[int, int]) -> None:
     """Read the end of what was written: not every writer in OpenImageIO says when the disk was full."""
     try:
-        _check_png(temporary)
+        check_png(temporary)
     except ImageFileError as error:
         raise OutputError(_failed(path, "the file ends too soon; the disk may be full")) from error
+    if path.suffix.lower() == ".png":
+        return  # the checksums of all chunks are right: decoding it would tell no more
     reader = oiio.ImageInput.open(str(temporary))
     if reader is None:
         raise OutputError(_failed(path, oiio.geterror() or "what was written cannot be read"))

@@ -1,0 +1,68 @@
+"""The two functions that most programs need: `load` for many images, `cut` for one."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+from .engine import Engine, Matte
+from .errors import MatteWarning
+from .image import check_output
+from .weights import load_weights
+
+
+def load(
+    weights: str | os.PathLike[str] = "tiny",
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    max_global_tokens: int | None = None,
+) -> Engine:
+    """Load weights and make an engine of them.
+
+    Args:
+        weights: a name ("tiny"), a Hugging Face id ("org/name"), or a path to a file or folder.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        precision: "auto", "float32", "bfloat16" or "float16".
+        max_global_tokens: at most so many tokens attend globally in each routed block; None = 18,500.
+
+    Raises:
+        WeightsError: the weights are missing, damaged, or of another network.
+        DeviceError: the device or the precision is not there.
+        InputError: `max_global_tokens` is negative.
+    """
+    return Engine(
+        load_weights(weights), device=device, precision=precision, max_global_tokens=max_global_tokens
+    )
+
+
+def cut(
+    image: object,
+    trimap: object,
+    output: str | os.PathLike[str],
+    *,
+    weights: str | os.PathLike[str] = "tiny",
+    device: str = "auto",
+    precision: str = "auto",
+    force: bool = False,
+) -> Matte:
+    """Cut the foreground out of an image and write it with its alpha.
+
+    Args:
+        image: path, PIL image, or array (H, W[, 1, 3, 4]) of uint8, uint16 or float in [0, 1].
+        trimap: path, PIL image, or array (H, W): black background, grey unknown, white foreground.
+        output: an RGBA file: .png, .tif, .exr, .webp or .jxl.
+        force: replace an existing file.
+
+    Returns:
+        The `Matte`, for whatever else is wanted of it.
+
+    Raises:
+        MatteError: as `load`, `Engine` and `Matte.save_cutout` raise; nothing was written then.
+    """
+    check_output(output, "cutout", force)  # before the work, not after it
+    matte = load(weights, device=device, precision=precision)(image, trimap)
+    for warning in matte.report.warnings:
+        warnings.warn(warning, MatteWarning, stacklevel=2)
+    matte.save_cutout(output, force=force)
+    return matte

@@ -1,0 +1,206 @@
+"""Engine: a network made ready once, then called for each image: image and trimap in, `Matte` out."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mematte.errors import DeviceError, InputError
+from mematte.image import FOREGROUND, UNKNOWN, Picture, as_picture, as_trimap, check_trimap
+from mematte.image.bands import row_bands
+from mematte.model import MEMatte, within_budget
+from mematte.model.blocks import Routing
+
+from .decode import decode, without_batch_norm
+from .device import choose_device, choose_precision
+from .matte import BlockRouting, Matte, Report
+from .plan import Plan, make_plan, tiles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mematte.weights import Weights
+
+Progress = Callable[[str, float], None]
+"""Called with a stage's name ("encode", "decode") and the share of it that is done, 0 to 1."""
+
+
+class Engine:
+    """Runs one network on images of any size.
+
+    Example:
+        engine = mematte.load("tiny")
+        matte = engine("photo.jpg", "trimap.png")
+        matte.save("alpha.png")
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        max_global_tokens: int | None = None,
+    ) -> None:
+        """Make a network ready.
+
+        Args:
+            weights: from `mematte.weights.load_weights`.
+            device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+            precision: "auto", "float32", "bfloat16" or "float16".
+            max_global_tokens: at most so many tokens attend globally in each routed block; None = 18,500.
+
+        Raises:
+            DeviceError: the device or the precision is not there.
+            InputError: `max_global_tokens` is negative.
+            WeightsError: the weights do not fill their network.
+        """
+        from mematte.weights import build
+
+        if max_global_tokens is not None and max_global_tokens < 0:
+            raise InputError(f"At most {max_global_tokens} attending tokens makes no sense; use 0 or more.")
+        self.device = choose_device(device)
+        self.precision = choose_precision(precision, self.device)
+        self.max_global_tokens = max_global_tokens
+        self.weights_name = weights.name
+        self.preprocessing = weights.preprocessing
+        network = build(weights)
+        self.spec = network.spec
+        network.decoder = without_batch_norm(network.decoder)
+        self.network: MEMatte = network.to(
+            device=self.device, dtype=self.precision, memory_format=torch.channels_last
+        ).eval()  # type: ignore[call-overload]
+
+    def __call__(self, image: object, trimap: object, *, progress: Progress | None = None) -> Matte:
+        """Estimate the alpha of an image at its own resolution.
+
+        Args:
+            image: path, PIL image, `Picture`, or array (H, W[, 1, 3, 4]) of uint8, uint16 or float in [0, 1].
+            trimap: path, PIL image, `Trimap`, or array (H, W) of uint8, uint16 or float in [0, 1].
+            progress: told how far the work is.
+
+        Returns:
+            A `Matte`: alpha float32 (H, W) in [0, 1], exactly 0 and 1 where the trimap is sure.
+
+        Raises:
+            ImageFileError: a file cannot be read.
+            InputError: an array is of the wrong type, shape or range.
+            SizeMismatchError: image and trimap differ in size.
+            TrimapError: no pixel is unknown.
+            DeviceError: the device's memory does not suffice.
+        """
+        picture, levels = as_picture(image), as_trimap(trimap)
+        warnings = check_trimap(levels.levels, picture.size)
+        plan = make_plan(picture.size, self.spec, self.max_global_tokens, self.precision.itemsize)
+        seconds: dict[str, float] = {}
+        try:
+            alpha, routings = self.execute(plan, picture, levels.levels, seconds, progress or (lambda *_: None))
+        except torch.OutOfMemoryError as error:
+            raise DeviceError(
+                f"{self.device} ran out of memory on {picture.size[1]}x{picture.size[0]} px; nothing was computed. "
+                "Use --max-global-tokens to let fewer tokens attend, or --device cpu."
+            ) from error
+        report = Report(
+            weights=self.weights_name,
+            network=self.spec.blocks,
+            device=str(self.device),
+            precision=str(self.precision).removeprefix("torch."),
+            size=plan.size,
+            padded=plan.padded,
+            tokens=plan.tokens,
+            max_global_tokens=plan.max_global_tokens,
+            unknown_share=float((levels.levels == UNKNOWN).mean()),
+            seconds=seconds,
+            peak_bytes=self._peak_bytes(),
+            notes=(*picture.notes, *levels.notes),
+            warnings=warnings,
+        )
+        return Matte(alpha, picture, levels.levels, routings, report)
+
+    @torch.inference_mode()
+    def execute(
+        self,
+        plan: Plan,
+        picture: Picture,
+        levels: NDArray[np.uint8],
+        seconds: dict[str, float],
+        progress: Progress,
+    ) -> tuple[NDArray[np.float32], tuple[BlockRouting, ...]]:
+        """Run the network as planned; `seconds` gets the time of each stage."""
+        unknown = levels == UNKNOWN
+        with self._timed(seconds, "prepare"):
+            inputs = self._inputs(plan, picture, levels)
+        with self._timed(seconds, "encode"):
+            progress("encode", 0)
+            decide = partial(within_budget, budget=plan.max_global_tokens)
+            features, routings = self.network.backbone(inputs, decide)
+            progress("encode", 1)
+        with self._timed(seconds, "decode"):
+            alpha = (levels == FOREGROUND).astype(np.float32)
+            jobs = tiles(unknown, plan.padded, plan.tile_px, self.spec.patch)
+            finished = 0
+
+            def done(_: object) -> None:
+                nonlocal finished
+                finished += 1
+                progress("decode", finished / len(jobs))
+
+            decode(self.network.decoder, features, inputs, jobs, alpha, done)
+            # What the trimap is sure of is not the network's to say.
+            for rows in row_bands(plan.size):
+                known = ~unknown[rows]
+                alpha[rows][known] = levels[rows][known] == FOREGROUND
+        grid = (plan.padded[0] // self.spec.patch, plan.padded[1] // self.spec.patch)
+        return alpha, self._block_routings(routings, grid)
+
+    def _inputs(self, plan: Plan, picture: Picture, levels: NDArray[np.uint8]) -> Tensor:
+        """(1, 4, H, W) of the padded picture: normalised RGB, trimap 0 / 0.5 / 1, zeros beyond the picture."""
+        height, width = plan.padded
+        inputs = torch.zeros((1, height, width, 4), dtype=self.precision, device=self.device)
+        mean, std = (
+            torch.tensor(values, dtype=torch.float32)
+            for values in (self.preprocessing.mean, self.preprocessing.std)
+        )
+        as_level = torch.zeros(256)
+        as_level[[UNKNOWN, FOREGROUND]] = torch.tensor([0.5, 1.0])
+        for rows in row_bands(picture.size):
+            target = inputs[0, rows, : picture.size[1]]
+            target[..., :3] = (torch.from_numpy(picture.display(rows)) - mean) / std
+            target[..., 3] = as_level[torch.from_numpy(levels[rows]).long()]
+        return inputs.permute(0, 3, 1, 2)
+
+    def _block_routings(self, routings: list[Routing], grid: tuple[int, int]) -> tuple[BlockRouting, ...]:
+        routed = [index for index, letter in enumerate(self.spec.blocks) if letter == "R"]
+        return tuple(
+            BlockRouting(
+                block=block,
+                attend=routing.attend[0].view(grid).cpu().numpy(),
+                asked=int((routing.log_probs[0, :, 0] > routing.log_probs[0, :, 1]).sum()),
+            )
+            for block, routing in zip(routed, routings, strict=True)
+        )
+
+    @contextmanager
+    def _timed(self, seconds: dict[str, float], stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        seconds[stage] = time.perf_counter() - start
+
+    def _peak_bytes(self) -> int:
+        """Peak allocated memory on a GPU; elsewhere the peak resident memory of the whole process so far."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
