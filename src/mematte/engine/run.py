@@ -20,6 +20,7 @@ from mematte.image import FOREGROUND, UNKNOWN, Picture, as_picture, as_trimap, c
 from mematte.image.bands import row_bands
 from mematte.model import MEMatte, within_budget
 from mematte.model.blocks import Routing
+from mematte.model.router import Decide
 
 from .decode import decode, without_batch_norm
 from .device import choose_device, choose_precision
@@ -142,8 +143,7 @@ class Engine:
             inputs = self._inputs(plan, picture, levels)
         with self._timed(seconds, "encode"):
             progress("encode", 0)
-            decide = partial(within_budget, budget=plan.max_global_tokens)
-            features, routings = self.network.backbone(inputs, decide)
+            features, routings = self.network.backbone(inputs, self.decision(plan))
             progress("encode", 1)
         with self._timed(seconds, "decode"):
             alpha = (levels == FOREGROUND).astype(np.float32)
@@ -162,6 +162,10 @@ class Engine:
                 alpha[rows][known] = levels[rows][known] == FOREGROUND
         grid = (plan.padded[0] // self.spec.patch, plan.padded[1] // self.spec.patch)
         return alpha, self._block_routings(routings, grid)
+
+    def decision(self, plan: Plan) -> Decide:
+        """Who attends globally: the routers' choice, up to the plan's cap."""
+        return partial(within_budget, budget=plan.max_global_tokens)
 
     def _inputs(self, plan: Plan, picture: Picture, levels: NDArray[np.uint8]) -> Tensor:
         """(1, 4, H, W) of the padded picture: normalised RGB, trimap 0 / 0.5 / 1, zeros beyond the picture."""

@@ -15,7 +15,7 @@ from mematte.errors import InputError
 from mematte.image.color import FloatArray
 
 DEFAULT_TILE_PX = 2048
-"""Side of a tile; PyMatting takes about 100 bytes per pixel of it, 0.4 GB."""
+"""Side of a tile; PyMatting takes about 90 bytes per pixel of it, 0.4 GB (measured)."""
 
 _OVERLAP_SHARE = 1 / 8  # of a tile's side, on each side that has a neighbour
 
@@ -57,7 +57,12 @@ def estimate_foreground(
     for rows, row_weight in _spans(height, tile_px, overlap):
         for columns, column_weight in _spans(width, tile_px, overlap):
             tile = alpha[rows, columns]
-            colors = _estimate(image[rows, columns], tile) if tile.any() else mean
+            if not tile.any():
+                colors = mean
+            elif tile.min() >= 1:
+                colors = image[rows, columns]
+            else:
+                colors = _estimate(image[rows, columns], tile)
             foreground[rows, columns] += colors * (row_weight[:, None] * column_weight)[..., None]
     opaque = alpha >= 1
     foreground[opaque] = image[opaque]

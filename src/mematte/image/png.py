@@ -27,7 +27,7 @@ def check_png(path: Path) -> str | None:
             length, name = struct.unpack(">I4s", head)
             checksum, left = zlib.crc32(name), length
             while left and (block := file.read(min(left, 1 << 20))):
-                if name == b"acTL" and left == length:
+                if name == b"acTL" and left == length and len(block) >= 4:
                     note = f"first of {struct.unpack('>I', block[:4])[0]} frames"
                 checksum, left = zlib.crc32(block, checksum), left - len(block)
             stored = file.read(4)

@@ -8,6 +8,7 @@ are read.
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -41,7 +42,7 @@ _HARMLESS = ("extraneous bytes", "Invalid SOS parameters", "unknown Adobe color 
 PixelArray = NDArray[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Picture:
     """An upright RGB picture as its file holds it. Nothing may change its arrays: they may be the caller's.
 
@@ -157,7 +158,8 @@ def read_picture(
         dtype = {"uint8": "uint8", "half": "float", "float": "float", "double": "float"}.get(
             str(spec.format), "uint16"
         )
-        raw = reader.read_image(0, 0, 0, spec.nchannels, dtype)
+        first, last = min(channels), max(channels)  # an EXR may hold dozens of others
+        raw = reader.read_image(0, 0, first, last + 1, dtype)
         problem = _one_line(reader.geterror())
         if raw is None or (problem and not any(text in problem for text in _HARMLESS)):
             raise ImageFileError(f"{path} is damaged or truncated ({problem or 'no pixels could be read'}).")
@@ -168,8 +170,8 @@ def read_picture(
         oiio.geterror()  # a closed reader's complaints belong to nobody
 
     raw = raw.reshape(height, width, -1)
-    if channels != list(range(raw.shape[2])):
-        raw = raw[..., channels]
+    if channels != list(range(first, last + 1)):
+        raw = raw[..., [channel - first for channel in channels]]
     notes = [note for note in (frames_note, layer_note) if note]
     if dtype == "float":
         _check_finite(raw, path)
@@ -225,10 +227,16 @@ def _assemble(
 
 def _check_file(path: Path) -> None:
     """Raise for what can be said without looking into the file."""
-    if path.is_dir():
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise ImageFileError(f"{path} does not exist.") from None
+    except OSError as error:
+        raise ImageFileError(f"{path} cannot be opened: {error.strerror}.") from error
+    if stat.S_ISDIR(mode):
         raise ImageFileError(f"{path} is a folder, not a picture.")
-    if not path.exists():
-        raise ImageFileError(f"{path} does not exist.")
+    if not stat.S_ISREG(mode):
+        raise ImageFileError(f"{path} is a pipe or a device; save the picture as a file first.")
     if (kind := _UNREADABLE.get(path.suffix.lower())) is not None:
         raise ImageFileError(f"{path}: {kind} cannot be read. Convert it to TIFF, PNG or EXR first.")
     try:

@@ -34,7 +34,7 @@ RADIUS_AT_ONE_MEGAPIXEL_PX = 10
 Levels = NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trimap:
     """A trimap as read.
 

@@ -33,6 +33,7 @@ Bits = Literal[8, 16, "half", "float"]
 Kind = Literal["alpha", "trimap", "cutout", "picture"]
 
 _KIND_WORDS = {"alpha": "an alpha", "trimap": "a trimap", "cutout": "a cut-out", "picture": "a picture"}
+_HALF_MAX = np.float32(65504)
 _TYPES: dict[Bits, str] = {8: "uint8", 16: "uint16", "half": "half", "float": "float"}
 
 
@@ -98,19 +99,21 @@ def check_output(
             f"{path}: {form.name} holds at most {form.most_px} px per side; this is {size[1]}x{size[0]} px. "
             "Use .png, .tif or .exr."
         )
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; name a file in it.")
-    if path.exists() and not force:
-        raise OutputError(f"{path} exists. --force (force=True) replaces it.")
     folder = path.resolve().parent
-    if not folder.is_dir():
-        raise OutputError(f"{path}: the folder {folder} does not exist. Make it first.")
-    temporary = _temporary(path)
     try:
-        temporary.touch(exist_ok=False)
-        temporary.unlink()
+        is_folder, exists, has_folder = path.is_dir(), path.exists(), folder.is_dir()
+        if has_folder and not is_folder:
+            temporary = _temporary(path)
+            temporary.touch(exist_ok=False)
+            temporary.unlink()
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+    if is_folder:
+        raise OutputError(f"{path} is a folder; name a file in it.")
+    if not has_folder:
+        raise OutputError(f"{path}: the folder {folder} does not exist. Make it first.")
+    if exists and not force:
+        raise OutputError(f"{path} exists. --force (force=True) replaces it.")
 
 
 def default_bits(path: str | os.PathLike[str], like: Picture | None = None) -> Bits:
@@ -350,10 +353,10 @@ def _check_written(temporary: Path, path: Path, size: tuple[int, int]) -> None:
 
 def _quantised(values: FloatArray, bits: Bits) -> NDArray[Any]:
     """[0, 1] -> the nearest level of 8 or 16 bits; floats stay floats."""
-    if not np.isfinite(values).all():
-        raise InputError("The result holds NaN or infinite values and was not written.")
-    if bits in ("half", "float"):
+    if bits == "float":
         return values
+    if bits == "half":
+        return np.clip(values, -_HALF_MAX, _HALF_MAX)  # beyond, half has only infinity
     dtype = np.uint8 if bits == 8 else np.uint16
     levels = np.clip(values, 0, 1) * np.float32(np.iinfo(dtype).max)
     rounded: NDArray[Any] = np.rint(levels, out=levels).astype(dtype)
@@ -399,5 +402,7 @@ def _check_unit(alpha: FloatArray, name: str) -> None:
 def _check_color(rgb: FloatArray, shape: tuple[int, ...] | None = None) -> None:
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype.kind != "f" or rgb.size == 0:
         raise InputError(f"Colours must be (H, W, 3) float, not {rgb.dtype} of shape {rgb.shape}.")
+    if not all(np.isfinite(rgb[rows]).all() for rows in row_bands((rgb.shape[0], rgb.shape[1]))):
+        raise InputError("The colours hold NaN or infinite values.")
     if shape is not None and rgb.shape[:2] != shape:
         raise InputError(f"Colours and alpha differ in size: {rgb.shape[:2]} and {shape} (height, width).")

@@ -1,0 +1,67 @@
+"""Compare contenders: every size and contender in turn, each row in a fresh process, as one table."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+
+from mematte.errors import MatteError
+
+from .measure import Row
+
+DEFAULT_CONTENDERS = ("vitmatte:small", "mematte:small:float32", "mematte:small:auto", "mematte:tiny:auto")
+DEFAULT_SIDES_PX = (512, 1024, 1536)
+
+
+def compare(
+    contenders: Sequence[str],
+    sides_px: Iterable[int],
+    threads: int | None = None,
+    repeats: int = 3,
+    on_row: Callable[[Row], None] = lambda _: None,
+) -> list[Row]:
+    """Measure all contenders at all sizes; the first contender is the peer that ratios are taken against.
+
+    Args:
+        threads: per process; None = all cores.
+        repeats: calls per row, of which the median counts.
+
+    Raises:
+        MatteError: a row's process failed; its last words are in the message.
+    """
+    rows = []
+    for side_px in sides_px:
+        for name in contenders:
+            rows.append(_row(name, side_px, threads or os.cpu_count() or 1, repeats))
+            on_row(rows[-1])
+    return rows
+
+
+def _row(name: str, side_px: int, threads: int, repeats: int) -> Row:
+    command = [sys.executable, "-m", "mematte.bench.measure", name, str(side_px), str(repeats), str(threads)]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    child = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if child.returncode:
+        last = child.stderr.strip().splitlines()[-1] if child.stderr.strip() else f"status {child.returncode}"
+        raise MatteError(f"{name} at {side_px} px failed: {last}")
+    return Row(**json.loads(child.stdout.splitlines()[-1]))
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Rows as a Markdown table; ratios are against the first contender at the same size."""
+    lines = [
+        "| picture | network | seconds | times as fast | extra memory | of the peer's |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        peer = next(other for other in rows if other.side_px == row.side_px)
+        faster = peer.seconds / row.seconds
+        share = row.extra_bytes / max(1, peer.extra_bytes)
+        lines.append(
+            f"| {row.side_px}x{row.side_px} | {row.contender} | {row.seconds:.2f} | {faster:.1f} "
+            f"| {row.extra_bytes / 1e6:,.0f} MB | {share:.0%} |"
+        )
+    return "\n".join(lines)

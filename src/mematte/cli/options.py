@@ -1,0 +1,172 @@
+"""The commands' options as types: one that several share means and reads the same everywhere."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+OUTPUTS, NETWORK = "What is written", "How it is computed"
+
+
+class Precision(str, Enum):
+    """What the network may be asked to compute in."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
+
+QuietOption = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Nothing on stderr but errors: no progress, notes or warnings."),
+]
+
+RadiusOption = Annotated[
+    int | None,
+    typer.Option(
+        "--radius",
+        min=0,
+        metavar="PX",
+        help="How far on both sides of the mask's edge pixels are unknown. By default it grows with the "
+        "picture: 10 px at one megapixel, 20 px at four.",
+        show_default=False,
+    ),
+]
+
+MaxPixelsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-pixels",
+        min=1,
+        metavar="N",
+        help="Refuse larger pictures before reading them. Default: 1,000,000,000.",
+        show_default=False,
+    ),
+]
+
+MaskOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--mask",
+        metavar="MASK",
+        help="Instead of TRIMAP: white object on black, an alpha or a cut-out, as large as IMAGE. "
+        "What lies near its edge is unknown.",
+    ),
+]
+
+AlphaOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="ALPHA",
+        help="The alpha, grey: .png, .tif, .exr, .webp or .jxl, as deep as the photograph. Default: "
+        "photo.alpha.png beside photo.jpg, unless --cutout, --foreground or --composite is given.",
+        rich_help_panel=OUTPUTS,
+        show_default=False,
+    ),
+]
+
+CutoutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cutout",
+        metavar="FILE",
+        help="Foreground colours and alpha: .png, .tif, .exr, .webp or .jxl.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
+
+ForegroundOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--foreground",
+        metavar="FILE",
+        help="Foreground colours alone, opaque; also .jpg.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
+
+CompositeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--composite",
+        metavar="FILE",
+        help="The foreground over what --over names; also .jpg.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
+
+OverOption = Annotated[
+    str | None,
+    typer.Option(
+        "--over",
+        metavar="COLOR_OR_IMAGE",
+        help='For --composite: "#20585c", "white", "32,88,92", or a picture, which is scaled to cover.',
+        rich_help_panel=OUTPUTS,
+    ),
+]
+
+RoutesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--routes",
+        metavar="FILE",
+        help="A picture of which tokens attended globally, block by block; also .jpg.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
+
+ReportOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE.json",
+        help="What was done and what it took: sizes, shares of attending tokens, seconds, peak memory.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
+
+WeightsOption = Annotated[
+    str,
+    typer.Option(
+        "--weights",
+        metavar="NAME_OR_PATH",
+        help="A name that `mematte weights` lists, a Hugging Face id (org/name), a file or a folder.",
+        rich_help_panel=NETWORK,
+    ),
+]
+
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda|mps",
+        help="Also cuda:1 and so on. A GPU that is asked for and not there is an error.",
+        rich_help_panel=NETWORK,
+    ),
+]
+
+PrecisionOption = Annotated[
+    Precision,
+    typer.Option("--precision", help="auto takes what is fast on the device.", rich_help_panel=NETWORK),
+]
+
+MaxGlobalTokensOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-global-tokens",
+        min=0,
+        metavar="N",
+        help="At most N tokens attend globally in each routed block: fewer take less memory. "
+        "Default: 18,500.",
+        rich_help_panel=NETWORK,
+        show_default=False,
+    ),
+]

@@ -1,0 +1,160 @@
+"""The files that `mematte matte` was asked for: checked together before the work, written after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import typer
+
+from mematte.errors import MatteError, OutputError
+
+from .files import check_new_file, check_spares_inputs, is_same_file
+from .report import report_of, write_report
+
+if TYPE_CHECKING:
+    from mematte.engine import Matte
+    from mematte.image import Picture
+
+    from .messages import Messages
+
+Role = Literal["alpha", "cutout", "foreground", "composite", "routes", "report"]
+NEED_FOREGROUND: tuple[Role, ...] = ("cutout", "foreground", "composite")
+
+
+@dataclass(frozen=True)
+class Output:
+    """One file to write, and what it will hold."""
+
+    role: Role
+    path: Path
+
+
+def outputs_asked_for(
+    image: Path,
+    *,
+    alpha: Path | None,
+    cutout: Path | None,
+    foreground: Path | None,
+    composite: Path | None,
+    routes: Path | None,
+    report: Path | None,
+) -> list[Output]:
+    """The outputs in the order of writing; the alpha beside the image if no matte or picture is asked for."""
+    if alpha is None and cutout is None and foreground is None and composite is None:
+        alpha = image.with_name(f"{image.stem}.alpha.png")
+    paths: dict[Role, Path | None] = {
+        "alpha": alpha,
+        "cutout": cutout,
+        "foreground": foreground,
+        "composite": composite,
+        "routes": routes,
+        "report": report,  # last: it says what was written
+    }
+    return [Output(role, path) for role, path in paths.items() if path is not None]
+
+
+def check_outputs(
+    outputs: Sequence[Output], inputs: Sequence[Path], force: bool, size: tuple[int, int] | None = None
+) -> None:
+    """Raise for whatever would keep one of the outputs from being written. Leaves nothing behind.
+
+    Args:
+        outputs: what was asked for.
+        inputs: files that are read: no output may take the place of one, whatever `force` says.
+        force: whether existing files may be replaced.
+        size: (height, width), once it is known: some formats have a largest.
+
+    Raises:
+        OutputError: which one, why, and what to do.
+    """
+    from mematte.image import check_output
+
+    for index, output in enumerate(outputs):
+        for earlier in outputs[:index]:
+            if is_same_file(output.path, earlier.path):
+                raise OutputError(
+                    f"{output.path} is asked for twice, as the {earlier.role} and as the {output.role}. "
+                    "Name two files."
+                )
+        check_spares_inputs(output.path, inputs)
+        if output.role == "report":
+            check_new_file(output.path, ".json", "a report", force)
+        elif output.role in ("alpha", "cutout"):
+            check_output(output.path, output.role, force, size=size)
+        else:
+            check_output(output.path, "picture", force, size=None if output.role == "routes" else size)
+
+
+def write_outputs(
+    outputs: Sequence[Output],
+    matte: Matte,
+    behind: Picture | tuple[float, float, float] | None,
+    inputs: Mapping[str, Path | str | None],
+    force: bool,
+    messages: Messages,
+) -> None:
+    """Write all outputs, and name each on stdout once it is whole.
+
+    Args:
+        outputs: what was asked for.
+        matte: what the engine found.
+        behind: what the composite lies over.
+        inputs: what was read, by role, for the report.
+        force: whether existing files may be replaced.
+        messages: told how far the work is.
+
+    Raises:
+        OutputError: one cannot be written; it says which were, and those are whole.
+    """
+    if any(output.role in NEED_FOREGROUND for output in outputs):
+        with messages.stage("foreground", "Estimating the foreground's colours"):
+            _ = matte.foreground  # kept by the matte, for all that need it
+    written: list[Output] = []
+    try:
+        for output in outputs:
+            with messages.stage(f"write_{output.role}", f"Writing {output.path.name}"):
+                _write(output, matte, behind, inputs, written, force, messages)
+            written.append(output)
+            typer.echo(output.path)
+    except MatteError as error:
+        if not written:
+            raise
+        whole = ", ".join(str(output.path) for output in written)
+        raise OutputError(f"{error} Written before it, and whole: {whole}.") from error
+
+
+def _write(
+    output: Output,
+    matte: Matte,
+    behind: Picture | tuple[float, float, float] | None,
+    inputs: Mapping[str, Path | str | None],
+    written: Sequence[Output],
+    force: bool,
+    messages: Messages,
+) -> None:
+    match output.role:
+        case "alpha":
+            matte.save(output.path, force=force)
+        case "cutout":
+            matte.save_cutout(output.path, force=force)
+        case "foreground":
+            matte.save_foreground(output.path, force=force)
+        case "composite":
+            matte.save_composite(output.path, behind, force=force)
+        case "routes":
+            _write_routes(output.path, matte, force)
+        case "report":
+            paths: dict[str, Path] = {other.role: other.path for other in written}
+            write_report(output.path, report_of(matte, inputs, paths, messages.seconds), force)
+
+
+def _write_routes(path: Path, matte: Matte, force: bool) -> None:
+    import numpy as np
+
+    from mematte.engine.routes import draw_routes
+    from mematte.image import write_picture
+
+    write_picture(path, draw_routes(matte).astype(np.float32) / np.float32(255), force=force)

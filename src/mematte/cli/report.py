@@ -1,0 +1,87 @@
+"""The report of one run as JSON, for programs that watch over many."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mematte import __version__
+from mematte.errors import OutputError
+
+from .files import check_new_file, partial_of
+
+if TYPE_CHECKING:
+    from mematte.engine import Matte
+
+
+def report_of(
+    matte: Matte,
+    inputs: Mapping[str, Path | str | None],
+    outputs: Mapping[str, Path],
+    seconds: Mapping[str, float],
+) -> dict[str, Any]:
+    """What was done and what it took, as plain JSON: sizes with names, memory in bytes, times in seconds.
+
+    Args:
+        matte: what the engine found, with its own report.
+        inputs: what was read, by role.
+        outputs: what was written, by role.
+        seconds: what the command's own stages took, by name.
+    """
+    report = matte.report
+    return {
+        "version": __version__,
+        "inputs": {role: None if path is None else str(path) for role, path in inputs.items()},
+        "outputs": {role: str(path) for role, path in outputs.items()},
+        "weights": report.weights,
+        "network": report.network,
+        "device": report.device,
+        "precision": report.precision,
+        "size": _size(report.size),
+        "padded": _size(report.padded),
+        "tokens": report.tokens,
+        "max_global_tokens": report.max_global_tokens,
+        "unknown_share": report.unknown_share,
+        "routing": [
+            {
+                "block": routing.block,
+                "attending": int(routing.attend.sum()),
+                "attending_share": routing.share,
+                "asked": routing.asked,
+                "asked_share": routing.asked / routing.attend.size,
+            }
+            for routing in matte.routings
+        ],
+        "seconds": {stage: round(took, 4) for stage, took in {**seconds, **report.seconds}.items()},
+        "peak_bytes": report.peak_bytes,
+        "notes": list(report.notes),
+        "warnings": list(report.warnings),
+    }
+
+
+def write_report(path: Path, report: dict[str, Any], force: bool) -> None:
+    """Write the report whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written there; nothing is left behind.
+    """
+    check_new_file(path, ".json", "a report", force)
+    partial = partial_of(path)
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            json.dump(report, file, indent=2, ensure_ascii=False, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path.resolve())
+    except OSError as error:
+        raise OutputError(f"{path} was not written, nothing is left behind: {error.strerror}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _size(size: tuple[int, int]) -> dict[str, int]:
+    return {"width": size[1], "height": size[0]}

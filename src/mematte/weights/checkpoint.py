@@ -1,0 +1,291 @@
+"""Our weights: in memory a `Weights`, on disk one `.safetensors` file that is enough by itself.
+
+The file's metadata holds one entry, `mematte`: JSON with the format's version, the spec that draws the
+network, what the image is normalised with, the licence and the record of the training.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mematte.errors import OutputError, WeightsError
+from mematte.model import MEMatte, ModelSpec
+
+from .files import read_safetensors
+
+METADATA_KEY = "mematte"
+FORMAT_VERSION = 1
+LISTED = 10  # names in an error message before it says how many more
+
+# BatchNorm counts its batches; nothing reads the count at a fixed momentum.
+COUNTER = "num_batches_tracked"
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What the RGB channels (in [0, 1]) are normalised with before the network; the trimap never is."""
+
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # ImageNet
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Everything that a network needs to run, and what a person should know about it."""
+
+    spec: ModelSpec
+    state: dict[str, Tensor] = field(repr=False)  # parameter or buffer -> value, in its stored precision
+    preprocessing: Preprocessing = Preprocessing()
+    licence: str = "unknown"
+    name: str = "unnamed"
+    training: dict[str, Any] = field(default_factory=dict)  # the record: data, hours, machine, figures
+    source: str = ""  # where it was read from
+
+
+def weights_of(
+    network: MEMatte,
+    *,
+    name: str,
+    licence: str,
+    training: Mapping[str, Any] | None = None,
+    preprocessing: Preprocessing | None = None,
+) -> Weights:
+    """The weights of a network, copied: training it further does not change them."""
+    state = {
+        key: value.detach().to("cpu", copy=True).contiguous()
+        for key, value in network.state_dict().items()
+        if not key.endswith(COUNTER)
+    }
+    return Weights(
+        spec=network.spec,
+        state=state,
+        preprocessing=preprocessing or Preprocessing(),
+        licence=licence,
+        name=name,
+        training=dict(training or {}),
+        source="a network in memory",
+    )
+
+
+def build(weights: Weights) -> MEMatte:
+    """Weights -> the network in float32 on the CPU, in evaluation mode. The weights are copied.
+
+    Raises:
+        WeightsError: the state does not fit the spec.
+    """
+    check_fit(weights.state, weights.spec, weights.source or weights.name)
+    # On "meta" nothing is drawn at random only to be overwritten.
+    with torch.device("meta"):
+        network = MEMatte(weights.spec)
+    state = {key: value.to(torch.float32, copy=True) for key, value in weights.state.items()}
+    for key in network.state_dict():
+        if key.endswith(COUNTER):
+            state[key] = torch.zeros((), dtype=torch.long)
+    network.load_state_dict(state, assign=True)
+    for parameter in network.parameters():
+        parameter.requires_grad_(True)
+    return network.eval()
+
+
+def save_weights(
+    weights: Weights, path: str | Path, dtype: torch.dtype = torch.float32, *, overwrite: bool = True
+) -> None:
+    """Write one `.safetensors` file. It appears whole or not at all.
+
+    Args:
+        weights: checked before anything is written.
+        path: ends in `.safetensors`; its folder exists.
+        dtype: of what has two axes or more. Biases, scales and running statistics stay float32: they weigh
+            nothing, and a variance is easily too small or too large for float16.
+        overwrite: False = an existing file is an error.
+
+    Raises:
+        WeightsError: the state does not fit the spec, or holds values that are not finite, or not in `dtype`.
+        OutputError: the file cannot be written there.
+    """
+    path = Path(path)
+    what = weights.name
+    if path.suffix.lower() != ".safetensors":
+        raise OutputError(
+            f"{path}: weights are written as .safetensors, not as {path.suffix or 'a bare name'}."
+        )
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; the weights need a file name.")
+    if not overwrite and path.exists():
+        raise OutputError(f"{path} exists already. Choose another name, or ask for it to be overwritten.")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: there is no folder {path.parent}. Make it first.")
+    check_fit(weights.state, weights.spec, what)
+    tensors = {
+        key: value.detach().to("cpu", dtype if value.ndim > 1 else torch.float32).contiguous()
+        for key, value in weights.state.items()
+    }
+    check_finite(tensors, f"{what} in {str(dtype).removeprefix('torch.')}")
+    try:
+        metadata = {METADATA_KEY: json.dumps(_description(weights), allow_nan=False)}
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{what}: the training record must be plain JSON: {error}.") from error
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        save_file(tensors, partial, metadata=metadata)
+        partial.replace(path)
+    except Exception as error:  # safetensors has an error of its own for a full disk
+        raise OutputError(f"{path} cannot be written: {error}. Nothing was left behind.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path) -> Weights:
+    """Read a file that `save_weights` wrote.
+
+    Raises:
+        WeightsError: it is missing, damaged, not ours, or does not fit the spec it names.
+    """
+    state, metadata = read_safetensors(path)
+    return from_metadata(state, metadata, path)
+
+
+def from_metadata(state: dict[str, Tensor], metadata: Mapping[str, str], path: Path) -> Weights:
+    """Tensors and the metadata beside them -> `Weights`, checked."""
+    if METADATA_KEY not in metadata:
+        raise WeightsError(
+            f"{path}: this .safetensors file has no `{METADATA_KEY}` entry in its metadata, so nothing says "
+            f"which network it is for. Files written by `mematte convert` have it."
+        )
+    try:
+        described = json.loads(metadata[METADATA_KEY])
+        version = described["format"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise WeightsError(
+            f"{path}: the `{METADATA_KEY}` entry of the metadata is damaged ({error!r})."
+        ) from error
+    if version != FORMAT_VERSION:
+        raise WeightsError(
+            f"{path}: the file's format is {version!r}; this version of mematte reads format "
+            f"{FORMAT_VERSION}. A newer mematte may read it."
+        )
+    try:
+        weights = Weights(
+            spec=_spec(described["spec"]),
+            state=state,
+            preprocessing=_preprocessing(described["preprocessing"]),
+            licence=str(described["licence"]),
+            name=str(described["name"]),
+            training=dict(described.get("training", {})),
+            source=str(path),
+        )
+    except (ValueError, TypeError, KeyError, ArithmeticError) as error:
+        raise WeightsError(
+            f"{path}: the description of the network in the metadata is damaged: {error!r}."
+        ) from error
+    check_fit(state, weights.spec, str(path))
+    check_finite(state, str(path))
+    return weights
+
+
+def check_fit(state: Mapping[str, Tensor], spec: ModelSpec, what: str) -> None:
+    """Every parameter is there once, with its shape, and nothing else is; else a `WeightsError` that lists "
+    "which."""
+    with torch.device("meta"):
+        wanted = {
+            key: value.shape for key, value in MEMatte(spec).state_dict().items() if not key.endswith(COUNTER)
+        }
+    complaints = []
+    if missing := [key for key in wanted if key not in state]:
+        complaints.append(f"{len(missing)} missing: {listed(missing)}")
+    if unknown := [key for key in state if key not in wanted]:
+        complaints.append(f"{len(unknown)} that the network does not have: {listed(unknown)}")
+    differing = [
+        f"{key} is {tuple(state[key].shape)} and should be {tuple(shape)}"
+        for key, shape in wanted.items()
+        if key in state and state[key].shape != shape
+    ]
+    if differing:
+        complaints.append(f"{len(differing)} of another shape: {listed(differing)}")
+    kinds = [f"{key} is {value.dtype}" for key, value in state.items() if not value.is_floating_point()]
+    if kinds:
+        complaints.append(f"{len(kinds)} that are no floating-point numbers: {listed(kinds)}")
+    if complaints:
+        raise WeightsError(
+            f"{what}: these weights do not fit the network {spec.name!r} ({spec.channels} channels, blocks "
+            f"{spec.blocks}). Parameters: {'; '.join(complaints)}."
+        )
+
+
+def check_finite(state: Mapping[str, Tensor], what: str) -> None:
+    """No NaN and no infinity anywhere, or a `WeightsError` that lists where."""
+    bad = [key for key, value in state.items() if not bool(value.isfinite().all())]
+    if bad:
+        raise WeightsError(
+            f"{what}: {len(bad)} parameters hold NaN or infinite numbers: {listed(bad)}. The file is "
+            f"damaged, the training went wrong, or the numbers are too large for the precision."
+        )
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first few names, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
+
+
+def _description(weights: Weights) -> dict[str, Any]:
+    return {
+        "format": FORMAT_VERSION,
+        "name": weights.name,
+        "licence": weights.licence,
+        "spec": asdict(weights.spec),
+        "preprocessing": asdict(weights.preprocessing),
+        "training": weights.training,
+    }
+
+
+def _spec(described: Mapping[str, Any]) -> ModelSpec:
+    """JSON -> ModelSpec; whatever is not a spec is a ValueError, TypeError or KeyError."""
+    names = {item.name for item in fields(ModelSpec)}
+    if unknown := set(described) - names:
+        raise ValueError(f"the spec has unknown entries {sorted(unknown)}")
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in described.items()
+    }
+    for key, value in values.items():
+        if key in ("name", "blocks"):
+            valid = isinstance(value, str)
+        else:
+            numbers = value if isinstance(value, tuple) else (value,)
+            valid = all(type(number) is int and 0 < number < 1 << 16 for number in numbers)
+        if not valid:
+            raise ValueError(f"{key} = {value!r} in the spec")
+    for key, length in (("detail_channels", 3), ("fusion_channels", 4)):
+        if key in values and len(values[key]) != length:
+            raise ValueError(f"{key} = {values[key]!r} in the spec")
+    if len(values.get("blocks", "")) > 1000:
+        raise ValueError("more than 1000 blocks in the spec")
+    return ModelSpec(**values)
+
+
+def _preprocessing(described: Mapping[str, Any]) -> Preprocessing:
+    mean = tuple(float(value) for value in described["mean"])
+    std = tuple(float(value) for value in described["std"])
+    return preprocessing(mean, std)
+
+
+def preprocessing(mean: tuple[float, ...], std: tuple[float, ...]) -> Preprocessing:
+    """Checked `Preprocessing`.
+
+    Raises:
+        ValueError: not three finite numbers each, or a standard deviation that is not positive.
+    """
+    if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
+        raise ValueError(f"mean {mean} and std {std} must be three numbers each, std above 0")
+    return Preprocessing((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))

@@ -1,0 +1,177 @@
+"""A name, a path or a repository -> `Weights`; and another's file -> ours."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from mematte.errors import MatteWarning, OutputError, WeightsError
+
+from .catalog import ALIASES, CATALOG, Entry, find
+from .checkpoint import METADATA_KEY, Preprocessing, Weights, from_metadata, save_weights
+from .convert import check_config, convert, read_json, read_preprocessing
+from .files import read_tensors, sha256
+from .hub import WEIGHTS_FILES, fetch
+
+SUFFIXES = {".safetensors", ".pth", ".pt", ".bin", ".ckpt"}
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.\-]*/[\w.\-]+")
+
+UNKNOWN_LICENCE = (
+    "not stated in the file; the weights that are published in this form descend from Adobe Composition-1K "
+    "or Distinctions-646 and may not be used commercially"
+)
+
+
+def load_weights(
+    name_or_path: str | Path, *, revision: str | None = None, local_files_only: bool = False
+) -> Weights:
+    """Load weights by what people call them.
+
+    Args:
+        name_or_path: a name of the catalogue ("tiny"), a file (ours, or a published `.pth`, or Hugging
+            Face's), a folder with `model.safetensors`, or a repository on the Hugging Face hub ("org/name").
+            A name of the catalogue wins over a file that is called the same ("./tiny" means the file); what
+            exists on disk wins over the hub.
+        revision: of the repository: branch, tag or commit. The catalogue's checksums then do not apply.
+        local_files_only: do not ask the hub; take what its cache holds.
+
+    Raises:
+        WeightsError: nothing is there, or what is there is damaged or of another network. The message says
+            what to do.
+    """
+    if isinstance(name_or_path, str):
+        if (entry := find(name_or_path)) and not (
+            entry.repository == name_or_path and Path(name_or_path).exists()
+        ):
+            return _from_catalog(entry, revision, local_files_only)
+        path = Path(name_or_path).expanduser()
+        is_repository = REPOSITORY.fullmatch(name_or_path) and path.suffix.lower() not in SUFFIXES
+        if is_repository and not path.exists():
+            return _from_hub(name_or_path, revision, local_files_only, None)
+        if not path.exists() and len(path.parts) < 2 and path.suffix.lower() not in SUFFIXES:
+            raise WeightsError(_no_such_name(name_or_path))
+    return read(Path(name_or_path).expanduser())
+
+
+def from_pretrained(
+    name_or_path: str | Path, *, revision: str | None = None, local_files_only: bool = False
+) -> Weights:
+    """`load_weights`, under the name that users of the Hugging Face hub know."""
+    return load_weights(name_or_path, revision=revision, local_files_only=local_files_only)
+
+
+def read(path: Path) -> Weights:
+    """Read a file or folder of any kind that is known: ours, published, or Hugging Face's.
+
+    Raises:
+        WeightsError: see `load_weights`.
+    """
+    if path.is_dir():
+        files = [path / name for name in WEIGHTS_FILES if (path / name).is_file()]
+        if not files:
+            raise WeightsError(f"{path}: the folder holds neither {' nor '.join(WEIGHTS_FILES)}.")
+        path = files[0]
+    state, metadata = read_tensors(path)
+    if METADATA_KEY in metadata:
+        return from_metadata(state, metadata, path)
+    if "backbone.patches.weight" in state:
+        # Our names without our metadata: say so, rather than "another network".
+        return from_metadata(state, metadata, path)
+    converted = convert(state, str(path))
+    name = path.stem if path.name not in WEIGHTS_FILES else path.parent.name or path.stem
+    weights = Weights(
+        spec=converted.spec,
+        state=converted.state,
+        licence=UNKNOWN_LICENCE,
+        name=name,
+        training={"converted from": path.name, "naming": converted.family, "notes": converted.notes},
+        source=str(path),
+    )
+    if converted.family != "Hugging Face":
+        return weights
+    if (config := path.with_name("config.json")).is_file():
+        check_config(read_json(config), converted.spec, str(path.parent))
+    return replace(weights, preprocessing=_preprocessing_beside(path))
+
+
+def convert_file(
+    source: str | Path, output: str | Path, *, dtype: torch.dtype = torch.float32, overwrite: bool = False
+) -> Weights:
+    """Read weights of any kind (a file, a folder, a repository) and write them as one file of ours.
+
+    Returns:
+        What was written; `training["notes"]` says what was left out.
+
+    Raises:
+        WeightsError: see `load_weights`.
+        OutputError: the file exists and `overwrite` is False, or cannot be written. Nothing half-written
+            stays.
+    """
+    output = Path(output)
+    if output.exists() and not overwrite:  # before the reading, which can take long
+        raise OutputError(f"{output} exists already. Choose another name, or ask for it to be overwritten.")
+    weights = load_weights(source)
+    save_weights(weights, output, dtype, overwrite=overwrite)
+    return weights
+
+
+def _from_catalog(entry: Entry, revision: str | None, local_files_only: bool) -> Weights:
+    if entry.how:
+        raise WeightsError(f"{entry.name!r} is not something that mematte can fetch. {entry.how}")
+    if entry.repository:
+        return _from_hub(entry.repository, revision, local_files_only, entry)
+    assert entry.file
+    if not entry.file.is_file():
+        raise WeightsError(
+            f"{entry.name!r} should come with the package, but {entry.file} is not there. Install mematte "
+            f"again, or give the path of a .safetensors file."
+        )
+    expected = entry.sha256.get(entry.file.name)
+    if expected and (found := sha256(entry.file)) != expected:
+        raise WeightsError(
+            f"{entry.file} is damaged or was replaced: its SHA-256 is {found}, and should be {expected}. "
+            f"Install mematte again; weights of your own are given by their path."
+        )
+    return read(entry.file)
+
+
+def _from_hub(repository: str, revision: str | None, local_files_only: bool, entry: Entry | None) -> Weights:
+    pinned = entry.sha256 if entry and revision is None else None
+    path = fetch(repository, revision=revision, local_files_only=local_files_only, pinned=pinned)
+    weights = read(path)
+    commit = path.parent.name  # the cache keeps each commit in a folder of its name
+    source = f"https://huggingface.co/{repository} at {commit}"
+    if "converted from" not in weights.training:
+        return replace(weights, source=source)
+    licence = entry.licence if entry else f"see https://huggingface.co/{repository}"
+    training = weights.training | {"converted from": f"{source}, {path.name}"}
+    name = repository.split("/")[1]
+    return replace(weights, source=source, licence=licence, name=name, training=training)
+
+
+def _preprocessing_beside(path: Path) -> Preprocessing:
+    """Mean and standard deviation from the file beside a Hugging Face checkpoint."""
+    beside = path.with_name("preprocessor_config.json")
+    if not beside.is_file():
+        warnings.warn(
+            f"{path}: there is no preprocessor_config.json beside it; mean and standard deviation are taken "
+            f"as 0.5, as `transformers` does. If the matte looks wrong, this is why.",
+            MatteWarning,
+            stacklevel=3,
+        )
+    return read_preprocessing(read_json(beside) if beside.is_file() else {}, str(path.parent))
+
+
+def _no_such_name(name: str) -> str:
+    names = [*CATALOG, *ALIASES]
+    near = difflib.get_close_matches(name, names, n=1)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
+    return (
+        f"{name!r} is neither a file nor a name of weights.{guess} Names are: {', '.join(CATALOG)}; or a "
+        f"path to a .safetensors or .pth file, or a repository on the Hugging Face hub as org/name."
+    )

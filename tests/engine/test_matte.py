@@ -1,0 +1,134 @@
+"""What a matte can be made into, and the two functions most programs need."""
+
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+import mematte
+from mematte.engine.routes import draw_routes
+from mematte.errors import InputError, MatteWarning, OutputError
+from mematte.image import read_picture
+from mematte.model import TINY, teacher
+from mematte.weights import save_weights
+
+from .conftest import random_weights
+from .test_run import banded_trimap, picture
+
+
+@pytest.fixture(scope="module")
+def matte(engine):
+    return engine(picture(96, 120), banded_trimap(96, 120))
+
+
+@pytest.fixture(scope="module")
+def weights_file(weights, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    save_weights(weights, path)
+    return path
+
+
+def test_foreground_keeps_opaque_colours(matte) -> None:
+    opaque = matte.alpha == 1
+
+    assert matte.foreground.shape == (96, 120, 3)
+    assert np.abs(matte.foreground[opaque] - matte.picture.values()[opaque]).max() < 1e-6
+
+
+@pytest.mark.parametrize("background", ["#ff0000", "red", (1.0, 0.0, 0.0), np.full((5, 5, 3), [255, 0, 0], np.uint8)])
+def test_a_composite_shows_the_background_where_alpha_is_0(matte, background) -> None:
+    composite = matte.composite(background)
+
+    assert np.abs(composite[matte.alpha == 0] - [1, 0, 0]).max() < 1e-5
+    assert np.abs(composite[matte.alpha == 1] - matte.foreground[matte.alpha == 1]).max() < 1e-5
+
+
+def test_everything_a_matte_writes_can_be_read_again(matte, tmp_path) -> None:
+    matte.save(tmp_path / "alpha.png")
+    matte.save_cutout(tmp_path / "cutout.png")
+    matte.save_foreground(tmp_path / "foreground.tif")
+    matte.save_composite(tmp_path / "composite.jpg", "white")
+
+    alpha = read_picture(tmp_path / "alpha.png")
+    cutout = read_picture(tmp_path / "cutout.png")
+    assert np.abs(alpha.values()[..., 0] - matte.alpha).max() < 0.5 / 255 + 1e-6
+    assert np.abs(cutout.alpha / 255 - matte.alpha).max() < 0.5 / 255 + 1e-6
+    assert read_picture(tmp_path / "foreground.tif").size == (96, 120)
+    assert read_picture(tmp_path / "composite.jpg").alpha is None
+
+
+def test_routes_show_a_panel_per_routed_block(matte) -> None:
+    drawn = draw_routes(matte)
+
+    assert drawn.dtype == np.uint8
+    assert drawn.shape == (2 * (96 + 28), 2 * 120, 3)
+    for panel, routing in zip((drawn[:124, :120], drawn[:124, 120:]), matte.routings, strict=False):
+        attends = np.kron(routing.attend, np.ones((16, 16), bool))[:96, :120]
+        assert 0 < attends.mean() < 1
+        dimmed = np.rint(matte.picture.pixels[~attends] * 0.35)
+        assert np.abs(panel[28:][~attends] - dimmed).max() <= 1
+        assert (panel[28:][attends][:, 0] >= 0.45 * 255 - 1).all()  # tinted orange
+
+
+def test_a_network_without_routing_has_no_routes_to_draw() -> None:
+    engine = mematte.Engine(random_weights(teacher(TINY)), device="cpu", precision="float32")
+
+    with pytest.raises(InputError, match="no routed blocks"):
+        draw_routes(engine(picture(40, 40), banded_trimap(40, 40)))
+
+
+def test_cut_goes_from_files_to_a_file_in_one_call(weights_file, tmp_path) -> None:
+    image, trimap = picture(64, 80), banded_trimap(64, 80)
+    cv2.imwrite(str(tmp_path / "photo.png"), image[..., ::-1])
+    cv2.imwrite(str(tmp_path / "trimap.png"), trimap)
+
+    matte = mematte.cut(
+        tmp_path / "photo.png", tmp_path / "trimap.png", tmp_path / "cutout.png",
+        weights=weights_file, device="cpu", precision="float32",
+    )  # fmt: skip
+
+    cutout = cv2.imread(str(tmp_path / "cutout.png"), cv2.IMREAD_UNCHANGED)
+    assert cutout.shape == (64, 80, 4)
+    assert (np.rint(matte.alpha * 255) == cutout[..., 3]).all()
+    opaque = trimap == 255
+    assert (cutout[..., 2::-1][opaque] == image[opaque]).all()
+
+
+def test_cut_warns_of_a_trimap_that_says_little(weights_file, tmp_path) -> None:
+    with pytest.warns(MatteWarning, match="no foreground"):
+        mematte.cut(
+            picture(40, 40), np.pad(np.full((20, 20), 128, np.uint8), 10), tmp_path / "cutout.png",
+            weights=weights_file, device="cpu",
+        )  # fmt: skip
+
+
+def test_cut_looks_at_the_output_before_it_works(tmp_path) -> None:
+    (tmp_path / "cutout.png").write_bytes(b"precious")
+
+    with pytest.raises(OutputError, match="exists"):
+        mematte.cut("no such photo.jpg", "no such trimap.png", tmp_path / "cutout.png")
+
+    assert (tmp_path / "cutout.png").read_bytes() == b"precious"
+
+
+def test_pil_images_are_accepted(engine) -> None:
+    from PIL import Image
+
+    image, trimap = picture(48, 64), banded_trimap(48, 64)
+
+    matte = engine(Image.fromarray(image), Image.fromarray(trimap))
+
+    assert (matte.alpha == engine(image, trimap).alpha).all()
+
+
+def test_importing_mematte_does_not_wait_for_torch() -> None:
+    code = "import sys, mematte; assert 'torch' not in sys.modules; mematte.Engine; assert 'torch' in sys.modules"
+
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_public_names_are_all_there() -> None:
+    assert sorted(mematte.__all__) == [name for name in dir(mematte) if name in mematte.__all__]
+    assert all(getattr(mematte, name) for name in mematte.__all__)

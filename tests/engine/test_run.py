@@ -1,0 +1,241 @@
+"""The engine: any size, tiled equal to whole, known pixels exact, nothing else in silence."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from mematte.engine import Engine
+from mematte.engine.plan import tiles
+from mematte.errors import DeviceError, InputError, SizeMismatchError, TrimapError
+from mematte.model import TINY, teacher, within_budget
+from mematte.weights import build
+
+from .conftest import random_weights
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def banded_trimap(height: int, width: int) -> np.ndarray:
+    """Background on the left, foreground on the right, an unknown band between that reaches both edges."""
+    levels = np.full((height, width), 128, np.uint8)
+    levels[:, : width // 3] = 0
+    levels[:, -(width // 3) or width :] = 255
+    return levels
+
+
+def in_one_piece(weights, image: np.ndarray, trimap: np.ndarray, budget: int = 10**9) -> np.ndarray:
+    """The oracle: the plain network in float32 on the normalised image."""
+    mean, std = (torch.tensor(v) for v in (weights.preprocessing.mean, weights.preprocessing.std))
+    rgb = (torch.from_numpy(image).float() / 255 - mean) / std
+    levels = torch.from_numpy(np.where(trimap == 128, 0.5, trimap / 255).astype(np.float32))
+    inputs = torch.cat((rgb, levels[..., None]), dim=-1).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        matting = build(weights)(inputs, partial(within_budget, budget=budget))
+    return matting.alpha[0, 0].numpy()
+
+
+@pytest.mark.parametrize(
+    "size", [(1, 1), (1, 40), (15, 15), (16, 16), (17, 31), (33, 100), (223, 225), (250, 130)]
+)
+def test_an_engine_gives_what_the_network_gives_in_one_piece(engine, weights, size) -> None:
+    image, trimap = picture(*size), np.full(size, 128, np.uint8)
+
+    matte = engine(image, trimap)
+
+    assert matte.alpha.dtype == np.float32
+    assert np.abs(matte.alpha - in_one_piece(weights, image, trimap)).max() < 1e-5
+
+
+@pytest.mark.parametrize("tile_px", [16, 64, 112])
+def test_tiled_equals_whole(engine, weights, tile_px, monkeypatch) -> None:
+    image, trimap = picture(230, 310), banded_trimap(230, 310)
+    monkeypatch.setattr("mematte.engine.run.make_plan", smaller_tiles(tile_px))
+
+    alpha = engine(image, trimap).alpha
+
+    unknown = trimap == 128
+    assert np.abs(alpha - in_one_piece(weights, image, trimap))[unknown].max() < 1e-5
+
+
+def smaller_tiles(tile_px: int):
+    from mematte.engine.plan import make_plan
+
+    return lambda *arguments: replace(make_plan(*arguments), tile_px=tile_px)
+
+
+def test_known_pixels_are_exactly_0_and_1(engine) -> None:
+    trimap = banded_trimap(100, 120)
+
+    alpha = engine(picture(100, 120), trimap).alpha
+
+    assert (alpha[trimap == 0] == 0).all()
+    assert (alpha[trimap == 255] == 1).all()
+    assert 0 < alpha[trimap == 128].mean() < 1
+
+
+def test_only_tiles_with_unknown_pixels_are_decoded(engine, monkeypatch) -> None:
+    trimap = np.zeros((400, 400), np.uint8)
+    trimap[350:380, 300:330] = 128
+    trimap[360:370, 310:320] = 255
+    decoded = []
+    monkeypatch.setattr(
+        "mematte.engine.run.tiles", lambda *a: decoded.extend(tiles(*a)) or list(decoded)
+    )
+
+    engine(picture(400, 400), trimap)
+
+    assert [(tile.core[0].start, tile.core[0].stop) for tile in decoded] == [(336, 384)]
+
+
+@pytest.mark.parametrize("budget", [0, 5, 17])
+def test_at_most_so_many_tokens_attend_as_the_cap_says(weights, budget) -> None:
+    image, trimap = picture(128, 160), np.full((128, 160), 128, np.uint8)
+
+    matte = Engine(weights, device="cpu", precision="float32", max_global_tokens=budget)(image, trimap)
+
+    assert len(matte.routings) == 4
+    for routing in matte.routings:
+        assert routing.attend.shape == (8, 10)
+        assert routing.attend.sum() == min(budget, routing.asked)
+    assert np.abs(matte.alpha - in_one_piece(weights, image, trimap, budget)).max() < 1e-5
+
+
+def test_bfloat16_stays_near_float32_where_the_decisions_agree(weights) -> None:
+    image, trimap = picture(128, 160), np.full((128, 160), 128, np.uint8)
+
+    # A network of noise has many near ties; with nobody attending there is nothing to decide.
+    half, single = (
+        Engine(weights, device="cpu", precision=precision, max_global_tokens=0)(image, trimap)
+        for precision in ("bfloat16", "float32")
+    )
+
+    assert half.report.precision == "bfloat16"
+    assert 0 < np.abs(half.alpha - single.alpha).max() < 2e-2
+
+
+def test_bfloat16_routes_nearly_as_float32_does(weights, engine) -> None:
+    image, trimap = picture(128, 160), np.full((128, 160), 128, np.uint8)
+
+    half = Engine(weights, device="cpu", precision="bfloat16")(image, trimap)
+
+    single = engine(image, trimap)
+    for ours, theirs in zip(half.routings, single.routings, strict=True):
+        assert (ours.attend == theirs.attend).mean() > 0.9
+    assert np.abs(half.alpha - single.alpha).mean() < 5e-3
+
+
+def test_a_teacher_runs_in_the_same_engine() -> None:
+    weights = random_weights(teacher(TINY))
+    image, trimap = picture(100, 90), np.full((100, 90), 128, np.uint8)
+
+    matte = Engine(weights, device="cpu", precision="float32")(image, trimap)
+
+    assert matte.routings == ()
+    assert np.abs(matte.alpha - in_one_piece(weights, image, trimap)).max() < 1e-5
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_arrays_of_every_depth_give_the_same_matte_and_stay_as_they_were(engine, dtype) -> None:
+    eight_bit, trimap = picture(48, 64), banded_trimap(48, 64)
+    image = {"uint8": eight_bit, "uint16": eight_bit.astype(np.uint16) * 257}.get(
+        dtype, (eight_bit / 255).astype(np.float32)
+    )
+    before = image.copy(), trimap.copy()
+
+    alpha = engine(image, trimap).alpha
+
+    assert np.abs(alpha - engine(eight_bit, trimap).alpha).max() < 1e-5
+    assert (image == before[0]).all()
+    assert (trimap == before[1]).all()
+
+
+def test_the_report_says_what_was_done(engine) -> None:
+    report = engine(picture(48, 70), banded_trimap(48, 70)).report
+
+    assert (report.device, report.precision, report.network) == ("cpu", "float32", "WWRWWRWWRWWR")
+    assert (report.size, report.padded, report.tokens) == ((48, 70), (64, 96), 24)
+    assert set(report.seconds) == {"prepare", "encode", "decode"}
+    assert report.peak_bytes > 10_000_000
+    assert report.unknown_share == pytest.approx((banded_trimap(48, 70) == 128).mean())
+
+
+def test_progress_runs_from_encoding_to_the_last_tile(engine) -> None:
+    heard = []
+
+    engine(picture(48, 64), banded_trimap(48, 64), progress=lambda stage, share: heard.append((stage, share)))
+
+    assert heard[0] == ("encode", 0)
+    assert heard[-1] == ("decode", 1)
+
+
+def test_missing_foreground_and_background_are_warnings(engine) -> None:
+    warnings = engine(picture(40, 40), np.full((40, 40), 128, np.uint8)).report.warnings
+
+    assert [warning.split(":")[0] for warning in warnings] == [
+        "The trimap has no foreground",
+        "The trimap has no background",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("image", "trimap", "error", "message"),
+    [
+        (picture(40, 50), np.full((40, 51), 128, np.uint8), SizeMismatchError, "50x40 px, the trimap 51x40 px"),
+        (picture(40, 50), np.zeros((40, 50), np.uint8), TrimapError, "no unknown pixel"),
+        (picture(40, 50).astype(np.int64), np.full((40, 50), 128, np.uint8), InputError, "int64"),
+        (np.full((40, 50, 3), np.nan, np.float32), np.full((40, 50), 128, np.uint8), InputError, "NaN"),
+        (picture(40, 50)[..., :2], np.full((40, 50), 128, np.uint8), InputError, "40x50x2"),
+        (12, np.full((40, 50), 128, np.uint8), InputError, "int"),
+    ],
+)
+def test_bad_input_is_refused_by_name(engine, image, trimap, error, message) -> None:
+    with pytest.raises(error, match=message):
+        engine(image, trimap)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"device": "cuda:99"}, DeviceError, "cuda:99"),
+        ({"device": "toaster"}, DeviceError, "toaster"),
+        ({"device": "meta"}, DeviceError, "cpu, cuda and mps"),
+        ({"precision": "float8"}, DeviceError, "float8"),
+        ({"device": "cpu", "precision": "float16"}, DeviceError, "bfloat16 or float32"),
+        ({"max_global_tokens": -1}, InputError, "-1"),
+    ],
+)
+def test_what_is_not_there_is_an_error_and_not_something_else(weights, options, error, message) -> None:
+    with pytest.raises(error, match=message):
+        Engine(weights, **options)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_asking_for_a_gpu_that_is_not_there_is_an_error(weights) -> None:
+    with pytest.raises(DeviceError, match="--device cpu"):
+        Engine(weights, device="cuda")
+
+
+def test_memory_that_runs_out_is_an_error_that_says_what_to_do(engine, monkeypatch) -> None:
+    def exhausted(*_: object) -> None:
+        raise torch.OutOfMemoryError("too much")
+
+    monkeypatch.setattr(engine.network.backbone, "forward", exhausted)
+
+    with pytest.raises(DeviceError, match="ran out of memory on 50x40 px"):
+        engine(picture(40, 50), banded_trimap(40, 50))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 2e-4), ("bfloat16", 2e-2), ("float16", 2e-2)])
+def test_a_gpu_gives_what_the_cpu_gives(weights, engine, precision, tolerance) -> None:
+    image, trimap = picture(223, 310), banded_trimap(223, 310)
+
+    alpha = Engine(weights, device="cuda", precision=precision)(image, trimap).alpha
+
+    assert np.abs(alpha - engine(image, trimap).alpha).max() < tolerance

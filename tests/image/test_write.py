@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import OpenImageIO as oiio  # noqa: N813
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from mematte.image import (
+    Metadata,
+    Picture,
+    default_bits,
+    linear_to_srgb,
+    read_picture,
+    srgb_to_linear,
+    write_alpha,
+    write_cutout,
+    write_picture,
+)
+from mematte.image import write as write_module
+
+EVERY = [
+    (".png", 8), (".png", 16), (".tif", 8), (".tif", 16), (".tif", "float"), (".tiff", 8), (".exr", "half"),
+    (".exr", "float"), (".webp", 8), (".jxl", 8), (".jxl", 16),
+]  # fmt: skip
+TOLERANCE = {8: 0.5 / 255, 16: 0.5 / 65535, "half": 2.5e-4, "float": 1e-7}
+
+
+def raw(path: Path) -> np.ndarray:
+    """What is stored, as float32, neither divided by alpha nor multiplied."""
+    hint = oiio.ImageSpec()
+    hint.attribute("oiio:UnassociatedAlpha", 1)
+    reader = oiio.ImageInput.open(str(path), hint)
+    pixels = reader.read_image("float")
+    reader.close()
+    return np.asarray(pixels)
+
+
+@pytest.fixture
+def alpha() -> np.ndarray:
+    values = np.random.default_rng(3).random((13, 17), dtype=np.float32)
+    values[0, :5], values[1, :5] = 0, 1
+    return values
+
+
+@pytest.fixture
+def colors() -> np.ndarray:
+    return np.random.default_rng(4).random((13, 17, 3), dtype=np.float32)
+
+
+@pytest.mark.parametrize(("suffix", "bits"), EVERY)
+def test_an_alpha_is_what_was_written(tmp_path: Path, alpha: np.ndarray, suffix: str, bits: Any) -> None:
+    path = tmp_path / f"a{suffix}"
+    before = alpha.copy()
+
+    write_alpha(path, alpha, bits=bits)
+
+    stored = raw(path).reshape(13, 17, -1)
+    assert stored.shape[2] == (3 if suffix == ".webp" else 1)
+    np.testing.assert_allclose(stored[..., 0], alpha, atol=TOLERANCE[bits] * 1.01)
+    assert (stored[0, :5] == 0).all()
+    assert (stored[1, :5] == 1).all()
+    np.testing.assert_array_equal(alpha, before)
+    assert os.listdir(tmp_path) == [f"a{suffix}"]  # noqa: PTH208
+
+
+@pytest.mark.parametrize(("suffix", "bits"), EVERY)
+def test_a_cut_out_is_what_was_written(
+    tmp_path: Path, colors: np.ndarray, alpha: np.ndarray, suffix: str, bits: Any
+) -> None:
+    path = tmp_path / f"c{suffix}"
+
+    write_cutout(path, colors, alpha, bits=bits)
+
+    stored = raw(path)
+    expected = srgb_to_linear(colors) if bits in ("half", "float") else colors
+    if suffix == ".exr":
+        expected = expected * alpha[..., None]
+    # WebP drops the colours of what is invisible.
+    visible = alpha > 0.5 / 255 if suffix == ".webp" else np.ones_like(alpha, bool)
+    np.testing.assert_allclose(stored[..., :3][visible], expected[visible], atol=TOLERANCE[bits] * 1.01)
+    np.testing.assert_allclose(stored[..., 3], alpha, atol=TOLERANCE[bits] * 1.01)
+
+
+@pytest.mark.parametrize(("suffix", "bits"), EVERY)
+def test_a_cut_out_read_again_is_straight(
+    tmp_path: Path, colors: np.ndarray, alpha: np.ndarray, suffix: str, bits: Any
+) -> None:
+    write_cutout(tmp_path / f"c{suffix}", colors, alpha, bits=bits)
+    picture = read_picture(tmp_path / f"c{suffix}")
+    solid = alpha > 0.3
+    np.testing.assert_allclose(picture.display()[solid], colors[solid], atol=0.005)
+    assert picture.linear == (bits in ("half", "float"))
+
+
+@pytest.mark.parametrize(("suffix", "bits"), EVERY)
+def test_other_programs_read_what_we_write(
+    tmp_path: Path, colors: np.ndarray, alpha: np.ndarray, suffix: str, bits: Any
+) -> None:
+    """Pillow, where it knows the format and depth."""
+    if bits != 8 or suffix == ".jxl":
+        pytest.skip("Pillow does not read this")
+    write_cutout(tmp_path / f"c{suffix}", colors, alpha, bits=bits)
+    with Image.open(tmp_path / f"c{suffix}") as image:
+        assert image.mode == "RGBA"
+        visible = alpha > 0.01
+        np.testing.assert_array_equal(np.asarray(image)[visible][:, :3], np.rint(colors[visible] * 255))
+
+
+def test_a_scene_linear_source_stays_linear_in_exr_and_becomes_srgb_in_png(
+    tmp_path: Path, colors: np.ndarray, alpha: np.ndarray
+) -> None:
+    light = colors * 3
+    source = Picture(light, linear=True)
+
+    for suffix in (".exr", ".png", ".tif"):
+        write_cutout(tmp_path / f"c{suffix}", light, alpha, like=source)
+
+    np.testing.assert_allclose(raw(tmp_path / "c.exr")[..., :3], light * alpha[..., None], atol=2e-3)
+    np.testing.assert_allclose(raw(tmp_path / "c.tif")[..., :3], light, atol=1e-6)
+    shown = np.clip(linear_to_srgb(light), 0, 1)
+    np.testing.assert_allclose(raw(tmp_path / "c.png")[..., :3], shown, atol=1e-5)
+
+
+def test_a_composite_may_be_a_jpeg(tmp_path: Path) -> None:
+    smooth = np.full((32, 32, 3), (0.8, 0.3, 0.1), np.float32)
+    write_picture(tmp_path / "c.jpg", smooth)
+    np.testing.assert_allclose(raw(tmp_path / "c.jpg"), smooth, atol=0.01)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".jxl", ".jpg"])
+def test_the_profile_of_the_photograph_is_written_back(
+    tmp_path: Path, colors: np.ndarray, profile: bytes, suffix: str
+) -> None:
+    like = Picture(np.zeros((13, 17, 3), np.uint8), metadata=Metadata(icc_profile=profile))
+    write_picture(tmp_path / f"c{suffix}", colors, like=like)
+    found = read_picture(tmp_path / f"c{suffix}").metadata.icc_profile
+    assert (
+        found == profile if suffix != ".jxl" else found is not None
+    )  # libjxl writes an equal one of its own
+
+
+def test_an_alpha_and_an_exr_carry_no_profile(
+    tmp_path: Path, colors: np.ndarray, alpha: np.ndarray, profile: bytes
+) -> None:
+    like = Picture(np.zeros((13, 17, 3), np.uint8), metadata=Metadata(icc_profile=profile))
+    write_alpha(tmp_path / "a.png", alpha, like=like)
+    write_cutout(tmp_path / "c.exr", colors, alpha, like=like)
+    for name in ("a.png", "c.exr"):
+        assert read_picture(tmp_path / name).metadata.icc_profile is None
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".exr", ".webp"])
+def test_names_and_resolution_go_with_the_result_and_the_orientation_does_not(
+    tmp_path: Path, colors: np.ndarray, suffix: str
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x8298] = 6, "Ann Example"
+    Image.fromarray(np.zeros((17, 13, 3), np.uint8)).save(tmp_path / "p.jpg", exif=exif, dpi=(240, 240))
+    photo = read_picture(tmp_path / "p.jpg")
+    assert photo.size == (13, 17)
+
+    write_picture(tmp_path / f"c{suffix}", colors, like=photo)
+
+    result = read_picture(tmp_path / f"c{suffix}")
+    assert result.size == (13, 17)
+    if suffix != ".webp":  # OpenImageIO writes no text into WebP
+        assert dict(result.metadata.texts)["Copyright"] == "Ann Example"
+        assert result.metadata.resolution is not None
+        assert result.metadata.resolution[0] == pytest.approx(240, rel=0.01)
+
+
+def test_the_primaries_of_an_exr_are_written_back(colors: np.ndarray, tmp_path: Path) -> None:
+    aces = (0.7347, 0.2653, 0.0, 1.0, 0.0001, -0.077, 0.32168, 0.33767)
+    like = Picture(colors, linear=True, metadata=Metadata(chromaticities=aces))
+    write_picture(tmp_path / "c.exr", colors, like=like)
+    assert read_picture(tmp_path / "c.exr").metadata.chromaticities == pytest.approx(aces)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "suffix", "bits"),
+    [
+        ("uint8", ".png", 8), ("uint8", ".tif", 8), ("uint8", ".exr", "half"), ("uint16", ".png", 16),
+        ("uint16", ".tif", 16), ("uint16", ".webp", 8), ("uint16", ".jxl", 16), ("uint16", ".exr", "half"),
+        ("float32", ".exr", "half"), ("float32", ".tif", "float"), ("float32", ".png", 16),
+        ("float32", ".jpg", 8),
+    ],
+)  # fmt: skip
+def test_the_depth_follows_the_photograph(dtype: str, suffix: str, bits: Any) -> None:
+    assert default_bits(f"a{suffix}", Picture(np.zeros((2, 2, 3), dtype))) == bits
+
+
+@given(st.floats(0, 1, width=32), st.sampled_from([8, 16]))
+def test_quantising_takes_the_nearest_level(value: float, bits: Any) -> None:
+    top = 2**bits - 1
+    level = int(write_module._quantised(np.array([value], np.float32), bits)[0])
+    assert abs(level - float(np.float32(value)) * top) <= 0.5 + 0.005  # float32 at 16 bits
+    assert (level == 0) == (value * top <= 0.5) or abs(value * top - 0.5) < 0.005
+
+
+def test_every_16_bit_level_survives_a_round_trip(tmp_path: Path) -> None:
+    levels = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    write_alpha(tmp_path / "a.png", levels / np.float32(65535), bits=16)
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.png").pixels[..., 0], levels)
+
+
+def test_an_existing_file_is_replaced_only_by_force(tmp_path: Path, alpha: np.ndarray) -> None:
+    path = tmp_path / "a.png"
+    write_alpha(path, alpha)
+    write_alpha(path, 1 - alpha, force=True)
+    np.testing.assert_allclose(raw(path)[..., 0], 1 - alpha, atol=0.002)
+
+
+def test_a_link_goes_on_pointing_where_it_did(tmp_path: Path, alpha: np.ndarray) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "a.png").symlink_to(tmp_path / "store" / "real.png")
+    write_alpha(tmp_path / "a.png", alpha, force=True)
+    assert (tmp_path / "a.png").is_symlink()
+    assert (tmp_path / "store" / "real.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, MemoryError, OSError])
+def test_an_interruption_leaves_the_old_file_and_no_other(
+    tmp_path: Path, alpha: np.ndarray, monkeypatch: pytest.MonkeyPatch, interruption: Any
+) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"what was here before")
+
+    def interrupted(*_: object) -> None:
+        raise interruption
+
+    monkeypatch.setattr(write_module, "_quantised", interrupted)
+    with pytest.raises((KeyboardInterrupt, MemoryError, OSError)):
+        write_alpha(path, alpha, force=True)
+    assert path.read_bytes() == b"what was here before"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_large_pictures_are_written_in_bands_that_join(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alpha: np.ndarray, colors: np.ndarray
+) -> None:
+    monkeypatch.setattr(write_module, "row_bands", lambda size: (slice(y, y + 1) for y in range(size[0])))
+    for suffix in (".png", ".tif", ".exr", ".webp", ".jxl"):
+        write_cutout(tmp_path / f"c{suffix}", colors, alpha)
+        np.testing.assert_allclose(raw(tmp_path / f"c{suffix}")[..., 3], alpha, atol=0.002)
+
+
+def test_light_beyond_the_range_of_half_does_not_become_infinite(tmp_path: Path) -> None:
+    write_picture(tmp_path / "sun.exr", np.full((4, 4, 3), 1e6, np.float32), linear=True)
+    np.testing.assert_array_equal(read_picture(tmp_path / "sun.exr").pixels, 65504)

@@ -1,0 +1,95 @@
+"""The matting losses against the published ones, and the batch's constraint on routing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from mematte.model.blocks import Routing
+from mematte.train.batr import attending_share, batch_constraint
+from mematte.train.losses import laplacian, matting_losses, region_l1
+
+PUBLISHED = {
+    "unknown_l1": "unknown_l1_loss",
+    "known_l1": "known_l1_loss",
+    "laplacian": "loss_pha_laplacian",
+    "gradient": "loss_gradient_penalty",
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_losses_agree_with_the_published_ones(parity_expected: dict[str, Tensor], name: str) -> None:
+    alpha, truth, unknown = (parity_expected[f"losses.{part}"] for part in ("pred", "target", "unknown"))
+    # The published code counts every picture as a crop of 512 x 512, except in the pyramid.
+    crop = 1 if name == "laplacian" else 512 * 512 / (alpha.shape[-2] * alpha.shape[-1])
+
+    ours = matting_losses(alpha, truth, unknown)[name].item() * crop
+
+    assert ours == pytest.approx(parity_expected[f"losses.{PUBLISHED[name]}"].item(), rel=1e-5)
+
+
+def test_every_loss_of_a_perfect_flat_alpha_is_zero() -> None:
+    alpha = torch.full((1, 1, 64, 64), 0.5)
+    unknown = torch.zeros(1, 1, 64, 64)
+    unknown[..., 8:-8, 8:-8] = 1
+
+    losses = matting_losses(alpha, alpha.clone(), unknown)
+
+    assert {name: round(loss.item(), 6) for name, loss in losses.items()} == dict.fromkeys(PUBLISHED, 0.0)
+
+
+def test_an_empty_region_costs_nothing() -> None:
+    assert region_l1(torch.ones(1, 1, 4, 4), torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)).item() == 0
+
+
+def test_a_region_of_part_of_the_picture_is_averaged_over_that_part() -> None:
+    region = torch.zeros(1, 1, 4, 4)
+    region[..., :1, :2] = 1
+
+    assert region_l1(torch.full((1, 1, 4, 4), 0.25), torch.zeros(1, 1, 4, 4), region).item() == 0.25
+
+
+def test_a_picture_too_small_for_the_pyramid_is_an_error() -> None:
+    with pytest.raises(ValueError, match="5 pyramid levels need at least 48 px"):
+        laplacian(torch.zeros(1, 1, 47, 64), torch.zeros(1, 1, 47, 64))
+
+
+def test_losses_have_gradients() -> None:
+    generator = torch.Generator().manual_seed(0)
+    alpha = torch.rand(2, 1, 64, 64, generator=generator, requires_grad=True)
+    truth = torch.rand(2, 1, 64, 64, generator=generator)
+    unknown = (torch.rand(2, 1, 64, 64, generator=generator) > 0.5).float()
+
+    torch.stack(list(matting_losses(alpha, truth, unknown).values())).sum().backward()
+
+    assert alpha.grad is not None
+    assert (alpha.grad != 0).all()
+
+
+def routing(*decisions: list[float]) -> Routing:
+    return Routing(torch.zeros(len(decisions), len(decisions[0]), 2), torch.tensor(decisions))
+
+
+def test_the_batch_meets_the_target_not_each_image() -> None:
+    easy_and_hard = [routing([0.0, 0, 0, 0], [1.0, 1, 0, 0])]
+    alike = [routing([1.0, 0, 0, 0], [0.0, 1, 0, 0])]
+    greedy = [routing([1.0, 1, 1, 1], [1.0, 1, 1, 1])]
+
+    assert batch_constraint(attending_share(easy_and_hard)).item() == 0
+    assert batch_constraint(attending_share(alike)).item() == 0
+    assert batch_constraint(attending_share(greedy)).item() == 0.75**2
+
+
+def test_the_share_is_the_mean_over_routers_images_and_tokens() -> None:
+    routings = [routing([1.0, 0, 0, 0], [1.0, 1, 0, 0]), routing([0.0, 0, 0, 0], [0.0, 0, 0, 1])]
+
+    assert attending_share(routings).item() == 4 / 16
+
+
+def test_the_constraint_pushes_the_share_towards_its_target() -> None:
+    for share, direction in ((0.1, -1), (0.6, 1)):
+        value = torch.tensor(share, requires_grad=True)
+        batch_constraint(value).backward()
+        assert value.grad is not None
+        assert value.grad.sign().item() == direction
