@@ -1,7 +1,7 @@
 """TINY on two CPU cores: the built-in weights.
 
-Two cores make about 9 crops of 224 px a second. A crop of 448 px costs as much as four of 224, but only such crops
-show the network more than one attention window; their share grows in the course of the run.
+Two cores make about 9 crops of 224 px a second. A crop of 448 px costs as much as four of 224, but only
+such crops show the network more than one attention window; their share grows in the course of the run.
 """
 
 from mematte.model import TINY

@@ -1,12 +1,12 @@
 """Image matting with adaptive token routing: any image, at its own resolution.
 
-    import mematte
+import mematte
 
-    mematte.cut("photo.jpg", "trimap.png", "cutout.png")
+mematte.cut("photo.jpg", "trimap.png", "cutout.png")
 
-    engine = mematte.load("tiny")
-    matte = engine("photo.jpg", "trimap.png")
-    matte.save("alpha.png")
+engine = mematte.load("tiny")
+matte = engine("photo.jpg", "trimap.png")
+matte.save("alpha.png")
 """
 
 from __future__ import annotations

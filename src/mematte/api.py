@@ -32,7 +32,10 @@ def load(
         InputError: `max_global_tokens` is negative.
     """
     return Engine(
-        load_weights(weights), device=device, precision=precision, max_global_tokens=max_global_tokens
+        load_weights(os.fspath(weights)),
+        device=device,
+        precision=precision,
+        max_global_tokens=max_global_tokens,
     )
 
 

@@ -37,7 +37,9 @@ def test_foreground_keeps_opaque_colours(matte) -> None:
     assert np.abs(matte.foreground[opaque] - matte.picture.values()[opaque]).max() < 1e-6
 
 
-@pytest.mark.parametrize("background", ["#ff0000", "red", (1.0, 0.0, 0.0), np.full((5, 5, 3), [255, 0, 0], np.uint8)])
+@pytest.mark.parametrize(
+    "background", ["#ff0000", "red", (1.0, 0.0, 0.0), np.full((5, 5, 3), [255, 0, 0], np.uint8)]
+)
 def test_a_composite_shows_the_background_where_alpha_is_0(matte, background) -> None:
     composite = matte.composite(background)
 
@@ -124,7 +126,10 @@ def test_pil_images_are_accepted(engine) -> None:
 
 
 def test_importing_mematte_does_not_wait_for_torch() -> None:
-    code = "import sys, mematte; assert 'torch' not in sys.modules; mematte.Engine; assert 'torch' in sys.modules"
+    code = (
+        "import sys, mematte; assert 'torch' not in sys.modules; "
+        "mematte.Engine; assert 'torch' in sys.modules"
+    )
 
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -83,9 +83,7 @@ def test_only_tiles_with_unknown_pixels_are_decoded(engine, monkeypatch) -> None
     trimap[350:380, 300:330] = 128
     trimap[360:370, 310:320] = 255
     decoded = []
-    monkeypatch.setattr(
-        "mematte.engine.run.tiles", lambda *a: decoded.extend(tiles(*a)) or list(decoded)
-    )
+    monkeypatch.setattr("mematte.engine.run.tiles", lambda *a: decoded.extend(tiles(*a)) or list(decoded))
 
     engine(picture(400, 400), trimap)
 
@@ -185,7 +183,12 @@ def test_missing_foreground_and_background_are_warnings(engine) -> None:
 @pytest.mark.parametrize(
     ("image", "trimap", "error", "message"),
     [
-        (picture(40, 50), np.full((40, 51), 128, np.uint8), SizeMismatchError, "50x40 px, the trimap 51x40 px"),
+        (
+            picture(40, 50),
+            np.full((40, 51), 128, np.uint8),
+            SizeMismatchError,
+            "50x40 px, the trimap 51x40 px",
+        ),
         (picture(40, 50), np.zeros((40, 50), np.uint8), TrimapError, "no unknown pixel"),
         (picture(40, 50).astype(np.int64), np.full((40, 50), 128, np.uint8), InputError, "int64"),
         (np.full((40, 50, 3), np.nan, np.float32), np.full((40, 50), 128, np.uint8), InputError, "NaN"),
@@ -232,7 +235,9 @@ def test_memory_that_runs_out_is_an_error_that_says_what_to_do(engine, monkeypat
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 2e-4), ("bfloat16", 2e-2), ("float16", 2e-2)])
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("float32", 2e-4), ("bfloat16", 2e-2), ("float16", 2e-2)]
+)
 def test_a_gpu_gives_what_the_cpu_gives(weights, engine, precision, tolerance) -> None:
     image, trimap = picture(223, 310), banded_trimap(223, 310)
 

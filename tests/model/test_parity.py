@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mematte.model import BASE, SMALL, MEMatte, Matting, teacher, within_budget
+from mematte.model import BASE, SMALL, Matting, MEMatte, teacher, within_budget
 from mematte.model.blocks import RoutedBlock
 from mematte.weights import Weights, build
 from mematte.weights.convert import convert

@@ -1,1 +1,1 @@
-"""Seconds and peak bytes, side by side with the peers: each row a process of its own, in turn on one machine."""
+"""Seconds and peak bytes, side by side with the peers, each row a process of its own."""

@@ -1,8 +1,9 @@
-"""Contenders: what is measured. Each is made ready once and then called with an image of all-unknown trimap."""
+"""Contenders: what is measured. Each is made ready once, then called with an image, all unknown."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,8 +42,9 @@ def contender(name: str) -> Run:
     """Make a contender ready.
 
     Args:
-        name: "mematte:SPEC:PRECISION" (random weights, a quarter attends), "weights:NAME:PRECISION" (real weights,
-            their own routing), or "vitmatte:small" / "vitmatte:base" (Hugging Face's, random weights, float32).
+        name: "mematte:SPEC:PRECISION" (random weights, a quarter attends), "weights:NAME:PRECISION" (real
+            weights, their own routing), or "vitmatte:small" / "vitmatte:base" (Hugging Face's, random
+            weights, float32).
 
     Raises:
         InputError: no contender is called so.
@@ -54,7 +56,11 @@ def contender(name: str) -> Run:
     if kind == "mematte" and size in SPECS:
         torch.manual_seed(0)
         network = MEMatte(SPECS[size])
-        return _run_engine(QuarterEngine(weights_of(network, name=size, licence="none: random"), precision=precision or "auto"))
+        return _run_engine(
+            QuarterEngine(
+                weights_of(network, name=size, licence="none: random"), precision=precision or "auto"
+            )
+        )
     if kind == "weights":
         return _run_engine(Engine(load_weights(size), precision=precision or "auto"))
     raise InputError(
@@ -78,11 +84,20 @@ def _vitmatte(size: str) -> Run:
 
     channels, heads = (384, 6) if size == "small" else (768, 12)
     # The configuration of hustvl/vitmatte-small-composition-1k and its larger sister.
-    backbone = VitDetConfig(
-        hidden_size=channels, num_attention_heads=heads, num_channels=4, image_size=512, pretrain_image_size=224,
-        window_size=14, residual_block_indices=[2, 5, 8, 11], window_block_indices=[0, 1, 3, 4, 6, 7, 9, 10],
-        use_absolute_position_embeddings=True, use_relative_position_embeddings=True, out_features=["stage12"],
-    )  # fmt: skip
+    figures: dict[str, Any] = {
+        "hidden_size": channels,
+        "num_attention_heads": heads,
+        "num_channels": 4,
+        "image_size": 512,
+        "pretrain_image_size": 224,
+        "window_size": 14,
+        "window_block_indices": [0, 1, 3, 4, 6, 7, 9, 10],
+        "residual_block_indices": [2, 5, 8, 11],
+        "use_absolute_position_embeddings": True,
+        "use_relative_position_embeddings": True,
+        "out_features": ["stage12"],
+    }
+    backbone = VitDetConfig(**figures)
     torch.manual_seed(0)
     network = VitMatteForImageMatting(VitMatteConfig(backbone_config=backbone, hidden_size=channels)).eval()
 

@@ -1,4 +1,7 @@
-"""Measure one contender at one size, in this process: `python -m mematte.bench.measure NAME SIDE REPEATS THREADS`."""
+"""Measure one contender at one size, in this process.
+
+python -m mematte.bench.measure NAME SIDE_PX REPEATS THREADS
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class Row:
 
 
 def measure(name: str, side_px: int, repeats: int) -> Row:
-    """Run a contender on a noise picture of side_px x side_px, all unknown, after a warm-up on a small one."""
+    """Run a contender on square noise, all unknown, after a warm-up on a small piece of it."""
     from .contenders import contender
 
     run = contender(name)

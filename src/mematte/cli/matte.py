@@ -103,7 +103,7 @@ def matte(
             result = engine(picture, known, progress=progress)
         messages.warn(result.report.warnings)
         write_outputs(outputs, result, behind, inputs, force, messages)
-        messages.say(_summary(result))
+        messages.say(_summary(result, sum(messages.seconds.values())))
 
 
 def _guide(image: Path, trimap: Path | None, mask: Path | None, radius: int | None) -> Path:
@@ -179,11 +179,10 @@ def _check_routed(engine: Engine) -> None:
         )
 
 
-def _summary(result: Matte) -> str:
+def _summary(result: Matte, seconds: float) -> str:
     report = result.report
     shares = [routing.share for routing in result.routings]
     attended = f", {sum(shares) / len(shares):.0%} of the tokens attended globally" if shares else ""
-    seconds = sum(report.seconds.values())
     return (
         f"{report.size[1]}x{report.size[0]} px, {report.unknown_share:.0%} unknown{attended}: "
         f"{seconds:.1f} s with {report.weights} on {report.device} in {report.precision}."

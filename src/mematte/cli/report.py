@@ -32,6 +32,9 @@ def report_of(
         seconds: what the command's own stages took, by name.
     """
     report = matte.report
+    # The engine's own stages stand in place of the whole that they are parts of.
+    stages = {**seconds, **report.seconds}
+    stages.pop("matte", None)
     return {
         "version": __version__,
         "inputs": {role: None if path is None else str(path) for role, path in inputs.items()},
@@ -55,7 +58,7 @@ def report_of(
             }
             for routing in matte.routings
         ],
-        "seconds": {stage: round(took, 4) for stage, took in {**seconds, **report.seconds}.items()},
+        "seconds": {stage: round(took, 4) for stage, took in stages.items()},
         "peak_bytes": report.peak_bytes,
         "notes": list(report.notes),
         "warnings": list(report.warnings),

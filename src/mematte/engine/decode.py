@@ -1,6 +1,7 @@
 """Decode: the decoder, tile by tile, only where the trimap is unknown.
 
-Only the picture's true edges count as edges: each tile sees all that its pixels see in one piece, so tiled equals whole.
+Only the picture's true edges count as edges: each tile sees all that its pixels see in one piece, so
+tiled equals whole.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def without_batch_norm(decoder: Decoder) -> Decoder:
     folded = copy.deepcopy(decoder)
     for sequence in [module for module in folded.modules() if isinstance(module, nn.Sequential)]:
         for index, module in enumerate(sequence):
-            if isinstance(module, nn.BatchNorm2d):
-                sequence[index - 1] = fuse_conv_bn_eval(sequence[index - 1], module)
+            before = sequence[index - 1]
+            if isinstance(module, nn.BatchNorm2d) and isinstance(before, nn.Conv2d):
+                sequence[index - 1] = fuse_conv_bn_eval(before, module)
                 sequence[index] = nn.Identity()
     return folded

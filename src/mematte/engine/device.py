@@ -25,12 +25,18 @@ def choose_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise DeviceError(f"There is no device called {name!r}; use auto, cpu, cuda, cuda:1 or mps.") from None
+        raise DeviceError(
+            f"There is no device called {name!r}; use auto, cpu, cuda, cuda:1 or mps."
+        ) from None
     if device.type == "cuda" and not torch.cuda.is_available():
         built = "this PyTorch is built without CUDA" if torch.version.cuda is None else "it finds no CUDA GPU"
-        raise DeviceError(f"Asked for {name}, but {built}. Use --device cpu, or install PyTorch for your GPU.")
+        raise DeviceError(
+            f"Asked for {name}, but {built}. Use --device cpu, or install PyTorch for your GPU."
+        )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"Asked for {name}, but there are {torch.cuda.device_count()} GPUs, counted from 0.")
+        raise DeviceError(
+            f"Asked for {name}, but there are {torch.cuda.device_count()} GPUs, counted from 0."
+        )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("Asked for mps, but PyTorch finds no Apple GPU here. Use --device cpu.")
     if device.type not in ("cpu", "cuda", "mps"):
@@ -41,8 +47,8 @@ def choose_device(name: str = "auto") -> torch.device:
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """The floating-point type the network runs in.
 
-    "auto" is half precision where that is faster: float16 on CUDA GPUs before Ampere, bfloat16 on later ones, on
-    a CPU what a measurement of some milliseconds says, and float32 elsewhere.
+    "auto" is half precision where that is faster: float16 on CUDA GPUs before Ampere, bfloat16 on later ones,
+    on a CPU what a measurement of some milliseconds says, and float32 elsewhere.
 
     Raises:
         DeviceError: there is no such precision, or the device cannot run it.
@@ -54,7 +60,9 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     if name not in PRECISIONS:
         raise DeviceError(f"There is no precision {name!r}; use auto, {', '.join(PRECISIONS)}.")
     if name == "float16" and device.type == "cpu":
-        raise DeviceError("A CPU does not run float16 at a useful speed; use --precision bfloat16 or float32.")
+        raise DeviceError(
+            "A CPU does not run float16 at a useful speed; use --precision bfloat16 or float32."
+        )
     return PRECISIONS[name]
 
 

@@ -82,7 +82,8 @@ class Matte:
         """The foreground over a colour or a picture, added in linear light.
 
         Args:
-            background: a colour as "#rrggbb", a name or "r,g,b"; (r, g, b) in [0, 1]; or whatever an image can be.
+            background: a colour as "#rrggbb", a name or "r,g,b"; (r, g, b) in [0, 1]; or whatever an
+                image can be.
 
         Returns:
             (H, W, 3) float32 in the picture's encoding.

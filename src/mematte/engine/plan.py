@@ -78,7 +78,7 @@ def tiles(unknown: NDArray[np.bool_], padded: tuple[int, int], tile_px: int, gri
     for top in range(0, height, tile_px):
         for left in range(0, width, tile_px):
             part = unknown[top : top + tile_px, left : left + tile_px]
-            spans = [_span(part.any(axis=1 - axis), grid_px) for axis in (0, 1)]
+            spans = [_span(np.any(part, axis=1 - axis), grid_px) for axis in (0, 1)]
             if spans[0] is None or spans[1] is None:
                 continue
             core = tuple(

@@ -105,11 +105,13 @@ class Engine:
         plan = make_plan(picture.size, self.spec, self.max_global_tokens, self.precision.itemsize)
         seconds: dict[str, float] = {}
         try:
-            alpha, routings = self.execute(plan, picture, levels.levels, seconds, progress or (lambda *_: None))
+            alpha, routings = self.execute(
+                plan, picture, levels.levels, seconds, progress or (lambda *_: None)
+            )
         except torch.OutOfMemoryError as error:
             raise DeviceError(
-                f"{self.device} ran out of memory on {picture.size[1]}x{picture.size[0]} px; nothing was computed. "
-                "Use --max-global-tokens to let fewer tokens attend, or --device cpu."
+                f"{self.device} ran out of memory on {picture.size[1]}x{picture.size[0]} px; nothing was "
+                "computed. Use --max-global-tokens to let fewer tokens attend, or --device cpu."
             ) from error
         report = Report(
             weights=self.weights_name,
@@ -168,7 +170,7 @@ class Engine:
         return partial(within_budget, budget=plan.max_global_tokens)
 
     def _inputs(self, plan: Plan, picture: Picture, levels: NDArray[np.uint8]) -> Tensor:
-        """(1, 4, H, W) of the padded picture: normalised RGB, trimap 0 / 0.5 / 1, zeros beyond the picture."""
+        """(1, 4, H, W): normalised RGB, trimap 0 / 0.5 / 1, zeros beyond the picture."""
         height, width = plan.padded
         inputs = torch.zeros((1, height, width, 4), dtype=self.precision, device=self.device)
         mean, std = (

@@ -1,7 +1,8 @@
-"""Attention: 14x14 windows with relative positions, and global attention over all tokens or over a chosen few.
+"""Attention: 14x14 windows with relative positions, and global attention of all tokens or a chosen few.
 
 Source: Lin et al., "Memory Efficient Matting with Adaptive Token Routing", AAAI 2025; windows and decomposed
-relative positions as in Li et al., "Exploring Plain Vision Transformer Backbones for Object Detection", ECCV 2022.
+relative positions as in Li et al., "Exploring Plain Vision Transformer Backbones for Object Detection",
+ECCV 2022.
 Shapes: B images, (h, w) token grid, N = h * w tokens, C channels.
 """
 
@@ -11,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# A row of attention scores is N numbers per head: global attention with positions takes its queries in groups of
-# at most so many scores, so that memory stays linear in N.
+# A row of attention scores is N numbers per head: global attention with positions takes its queries in
+# groups of at most so many scores, so that memory stays linear in N.
 MAX_SCORES = 1 << 25
 
 
@@ -20,7 +21,7 @@ class Attention(nn.Module):
     """Multi-head attention; what may look at what is the method that is called."""
 
     def __init__(self, channels: int, heads: int, positions: int | None = None) -> None:
-        """`positions`: tokens per axis that the relative positions are made for; None = no relative positions."""
+        """`positions`: tokens per axis that relative positions are made for; None = none."""
         super().__init__()
         self.heads = heads
         self.head_channels = channels // heads
@@ -48,7 +49,9 @@ class Attention(nn.Module):
         return self.merge(F.scaled_dot_product_attention(*self.split(tokens)))
 
     def masked(self, tokens: Tensor, decision: Tensor, eps: float = 1e-6) -> Tensor:
-        """Dense attention in which a token sees the attending tokens and itself: differentiable in the decision.
+        """Dense attention in which a token sees the attending tokens and itself.
+
+        Differentiable in the decision.
 
         Args:
             tokens: (B, N, C).

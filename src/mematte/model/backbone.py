@@ -6,6 +6,8 @@ Shapes: B images of (H, W) pixels, (h, w) = (H / 16, W / 16) token grid, C chann
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,7 +26,7 @@ class Backbone(nn.Module):
         self.patches = nn.Conv2d(4, channels, spec.patch, stride=spec.patch)
         self.positions = nn.Parameter(torch.zeros(1, spec.window, spec.window, channels))
         nn.init.trunc_normal_(self.positions, std=0.02)
-        kinds = {
+        kinds: dict[str, Callable[[], nn.Module]] = {
             "W": lambda: WindowBlock(channels, heads, ratio, spec.window),
             "G": lambda: GlobalBlock(channels, heads, ratio, spec.global_positions),
             "R": lambda: RoutedBlock(channels, heads, ratio),
@@ -33,7 +35,7 @@ class Backbone(nn.Module):
 
     def embed(self, inputs: Tensor) -> Tensor:
         """(B, 4, H, W) with H, W multiples of 16 -> (B, h, w, C) tokens with absolute positions."""
-        tokens = self.patches(inputs).permute(0, 2, 3, 1)
+        tokens: Tensor = self.patches(inputs).permute(0, 2, 3, 1)
         return tokens + self.positions_for((tokens.shape[1], tokens.shape[2])).to(tokens.dtype)
 
     def positions_for(self, grid: tuple[int, int]) -> Tensor:

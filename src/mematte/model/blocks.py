@@ -1,7 +1,7 @@
 """The three kinds of block, each named by the letter that draws it: W (window), G (global), R (routed).
 
-Source: Lin et al., "Memory Efficient Matting with Adaptive Token Routing", AAAI 2025; W and G with their residual
-convolution from Yao et al., "ViTMatte", 2024, and Li et al., "ViTDet", 2022.
+Source: Lin et al., "Memory Efficient Matting with Adaptive Token Routing", AAAI 2025; W and G with their
+residual convolution from Yao et al., "ViTMatte", 2024, and Li et al., "ViTDet", 2022.
 Shapes: B images, (h, w) token grid, N = h * w tokens, C channels.
 """
 
@@ -30,7 +30,9 @@ class Mlp(nn.Sequential):
     """Per token: C -> ratio * C -> C."""
 
     def __init__(self, channels: int, ratio: int) -> None:
-        super().__init__(nn.Linear(channels, ratio * channels), nn.GELU(), nn.Linear(ratio * channels, channels))
+        super().__init__(
+            nn.Linear(channels, ratio * channels), nn.GELU(), nn.Linear(ratio * channels, channels)
+        )
 
 
 class ResidualConvolution(nn.Module):
@@ -125,7 +127,8 @@ class RoutedBlock(nn.Module):
         """Training: both branches for every token, mixed by the decision, so that it gets a gradient."""
         attended = self.attention.masked(self.norm1(tokens).flatten(1, 2), decision).view_as(tokens)
         share = decision.view(*tokens.shape[:3], 1).to(tokens.dtype)
-        return share * attended + (1 - share) * self.refinement(tokens)
+        mixed: Tensor = share * attended + (1 - share) * self.refinement(tokens)
+        return mixed
 
     def gathered(self, tokens: Tensor, attend: Tensor) -> Tensor:
         """Inference: each token goes through its own branch only.
@@ -135,7 +138,7 @@ class RoutedBlock(nn.Module):
         """
         if bool(attend.all()):
             return self.attention.among(self.norm1(tokens).flatten(1, 2)).view_as(tokens)
-        branch = self.refinement(tokens)
+        branch: Tensor = self.refinement(tokens)
         for image in range(tokens.shape[0]):
             chosen = attend[image].nonzero()[:, 0]
             if len(chosen):

@@ -1,7 +1,7 @@
 """Detail capture: coarse features + the image itself -> alpha at full resolution.
 
-Source: Yao et al., "ViTMatte: Boosting Image Matting with Pretrained Plain Vision Transformers", 2024, unchanged in
-Lin et al. 2025.
+Source: Yao et al., "ViTMatte: Boosting Image Matting with Pretrained Plain Vision Transformers", 2024,
+unchanged in Lin et al. 2025.
 Shapes: B images of (H, W) pixels, (h, w) = (H / 16, W / 16) token grid, C channels.
 """
 

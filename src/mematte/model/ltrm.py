@@ -1,7 +1,7 @@
 """Lightweight Token Refinement Module: what the tokens get that do not attend globally.
 
-Source: Lin et al., "Memory Efficient Matting with Adaptive Token Routing", AAAI 2025; efficient channel attention
-(ECA) from Wang et al., "ECA-Net", CVPR 2020.
+Source: Lin et al., "Memory Efficient Matting with Adaptive Token Routing", AAAI 2025; efficient channel
+attention (ECA) from Wang et al., "ECA-Net", CVPR 2020.
 Shapes: B images, (h, w) token grid, C channels.
 """
 
@@ -33,8 +33,9 @@ class TokenRefinement(nn.Module):
         The last layer is linear, so the mean of its outputs is its output of the mean: tokens whose
         refinement nobody reads need not pass through it.
         """
-        mean = self.shrink(mean_hidden)
-        return 1 + self.gate(mean[:, None]).sigmoid()[:, 0]
+        mean: Tensor = self.shrink(mean_hidden)
+        factor: Tensor = 1 + self.gate(mean[:, None]).sigmoid()[:, 0]
+        return factor
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, h, w, C) tokens, not normalised -> (B, h, w, C) refinement, to be added to the tokens."""

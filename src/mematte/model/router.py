@@ -56,7 +56,8 @@ def gumbel(log_probs: Tensor, temperature: float = 1.0) -> Tensor:
     Returns:
         (B, N) floats, exactly 0 or 1; 1 = attend.
 
-    Source: Lin et al. 2025, training; Jang et al., "Categorical Reparameterization with Gumbel-Softmax", 2017.
+    Source: Lin et al. 2025, training; Jang et al.,
+    "Categorical Reparameterization with Gumbel-Softmax", 2017.
     """
     return nn.functional.gumbel_softmax(log_probs, tau=temperature, hard=True, dim=-1)[..., 0]
 

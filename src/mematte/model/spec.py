@@ -14,7 +14,12 @@ class ModelSpec:
     heads: int
     blocks: str = "WWRWWRWWRWWR"  # W window, R routed, G global
     detail_channels: tuple[int, int, int] = (48, 96, 192)  # decoder, image side, at 1/2, 1/4, 1/8
-    fusion_channels: tuple[int, int, int, int] = (256, 128, 64, 32)  # decoder, feature side, at 1/8, 1/4, 1/2, 1
+    fusion_channels: tuple[int, int, int, int] = (
+        256,
+        128,
+        64,
+        32,
+    )  # decoder, feature side, at 1/8, 1/4, 1/2, 1
     head_channels: int = 16
     mlp_ratio: int = 4
     patch: int = 16  # pixels per token and axis

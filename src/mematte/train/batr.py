@@ -16,7 +16,7 @@ TARGET_SHARE = 0.25
 
 
 def attending_share(routings: Sequence[Routing]) -> Tensor:
-    """Mean share of attending tokens over routers, images and tokens, with its gradient: a scalar in [0, 1]."""
+    """Mean share of attending tokens over routers, images and tokens: a scalar in [0, 1], with gradient."""
     return torch.stack([routing.attend.float().mean() for routing in routings]).mean()
 
 

@@ -1,8 +1,8 @@
 """Matting losses: what makes an alpha good.
 
 Source: Lin et al., "Memory Efficient Matting with Adaptive Token Routing", AAAI 2025, trained as Yao et al.,
-"ViTMatte", 2024. The published code divides by 512 * 512, its crop's area, where these divide by the pixels they see:
-at its crop size the numbers are the same, at others ours do not depend on the size.
+"ViTMatte", 2024. The published code divides by 512 * 512, its crop's area, where these divide by the pixels
+they see: at its crop size the numbers are the same, at others ours do not depend on the size.
 Shapes: alpha and truth (B, 1, H, W) in [0, 1]; unknown (B, 1, H, W), 1 where the trimap is unknown, else 0.
 """
 

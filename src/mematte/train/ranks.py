@@ -1,7 +1,7 @@
 """Ranks: processes that train one network together, each on its own part of the batch.
 
-On a CPU one single-threaded process per core beats one process with many threads: the cores meet once per step, not
-once per operation, and a core that is busy elsewhere for a moment stops nobody.
+On a CPU one single-threaded process per core beats one process with many threads: the cores meet once per
+step, not once per operation, and a core that is busy elsewhere for a moment stops nobody.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import start_processes
 
 PATIENCE = timedelta(minutes=30)  # a rank that is silent for so long is dead
 
@@ -25,7 +26,7 @@ def launch(work: Callable[[], None], count: int, folder: Path) -> None:
         RuntimeError: a rank ended with an error; the others are stopped.
     """
     meeting = folder / f".ranks-{os.getpid()}"
-    processes = torch.multiprocessing.start_processes(
+    processes = start_processes(
         _rank, args=(work, count, meeting), nprocs=count, join=False, start_method="fork"
     )
     try:

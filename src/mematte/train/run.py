@@ -96,7 +96,7 @@ class Run:
         share = mean_over_ranks(attending_share(matting.routings))
         losses["routing"] = batch_constraint(share, self.recipe.target_share)
         total = torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         average_gradients(self.network.parameters())
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_norm)
         if torch.isfinite(norm):
@@ -151,7 +151,7 @@ class Run:
 
 
 def _optimisers(network: MEMatte, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the blocks, AdamW for everything else; no decay on norms, biases, positions."""
+    """Muon for the matrices of the blocks, AdamW for the rest; no decay on norms, biases and positions."""
     matrices, filters, rest = [], [], []
     for name, parameter in network.named_parameters():
         if parameter.ndim == 2 and name.startswith("backbone.blocks") and min(parameter.shape) > 32:

@@ -1,0 +1,251 @@
+"""`mematte matte` on good input: what appears, and what is said where."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import OpenImageIO as oiio  # noqa: N813
+import pytest
+
+from .conftest import HEIGHT, WIDTH, Run, contents
+
+GOOD = ("photo.png", "photo_trimap.png")
+
+
+def header(path: Path) -> tuple[int, int, int, str]:
+    """(height, width, channels, type) as the file says."""
+    reader = oiio.ImageInput.open(str(path))
+    spec = reader.spec()
+    reader.close()
+    return spec.height, spec.width, spec.nchannels, str(spec.format)
+
+
+def new_files(folder: Path, before: dict[str, bytes]) -> set[str]:
+    return set(contents(folder)) - set(before)
+
+
+def test_without_an_output_the_alpha_lies_beside_the_photo(folder: Path, matte: Run) -> None:
+    before = contents(folder)
+
+    result = matte(*GOOD)
+
+    assert result.status == 0, result.err
+    assert new_files(folder, before) == {"photo.alpha.png"}
+    assert result.out == "photo.alpha.png\n"
+
+
+def test_the_alpha_is_exact_where_the_trimap_is_sure(folder: Path, matte: Run) -> None:
+    assert matte(*GOOD, "-o", "alpha.png").status == 0
+
+    alpha = cv2.imread(str(folder / "alpha.png"), cv2.IMREAD_UNCHANGED)
+    trimap = cv2.imread(str(folder / "photo_trimap.png"), cv2.IMREAD_UNCHANGED)
+    assert (alpha[trimap == 255] == 255).all()
+    assert (alpha[trimap == 0] == 0).all()
+    assert len(np.unique(alpha[trimap == 128])) > 10
+
+
+@pytest.mark.parametrize(
+    ("photo", "option", "name", "channels", "kind"),
+    [
+        ("photo.png", "-o", "x.png", 1, "uint8"),
+        ("deep.png", "-o", "x.png", 1, "uint16"),
+        ("photo.png", "-o", "x.tif", 1, "uint8"),
+        ("deep.png", "-o", "x.tiff", 1, "uint16"),
+        ("photo.png", "-o", "x.exr", 1, "half"),
+        ("photo.png", "--cutout", "x.png", 4, "uint8"),
+        ("deep.png", "--cutout", "x.png", 4, "uint16"),
+        ("deep.png", "--cutout", "x.exr", 4, "half"),
+        ("photo.png", "--cutout", "x.tif", 4, "uint8"),
+        ("photo.png", "--cutout", "x.webp", 4, "uint8"),
+        ("photo.png", "--foreground", "x.jpg", 3, "uint8"),
+        ("deep.png", "--foreground", "x.png", 3, "uint16"),
+    ],
+)
+def test_each_output_has_the_photos_size_and_depth(
+    folder: Path, matte: Run, photo: str, option: str, name: str, channels: int, kind: str
+) -> None:
+    before = contents(folder)
+
+    result = matte(photo, "photo_trimap.png", option, name)
+
+    assert result.status == 0, result.err
+    assert new_files(folder, before) == {name}
+    assert result.out == f"{name}\n"
+    assert header(folder / name) == (HEIGHT, WIDTH, channels, kind)
+
+
+def test_all_outputs_at_once_are_named_on_stdout_in_order(folder: Path, matte: Run) -> None:
+    before = contents(folder)
+    wanted = ["a.png", "c.exr", "f.jpg", "k.png", "r.png", "r.json"]
+
+    result = matte(
+        *GOOD, "--report", "r.json", "--routes", "r.png", "--composite", "k.png", "--over", "teal",
+        "--foreground", "f.jpg", "--cutout", "c.exr", "-o", "a.png",
+    )  # fmt: skip
+
+    assert result.status == 0, result.err
+    assert result.out.split() == wanted
+    assert new_files(folder, before) == set(wanted)
+
+
+@pytest.mark.parametrize("over", ["#20585c", "32,88,92"])
+def test_a_composite_shows_the_colour_where_the_background_was(folder: Path, matte: Run, over: str) -> None:
+    assert matte(*GOOD, "--composite", "k.png", "--over", over).status == 0
+
+    composite = cv2.imread(str(folder / "k.png"))
+    trimap = cv2.imread(str(folder / "photo_trimap.png"), cv2.IMREAD_UNCHANGED)
+    assert (composite[trimap == 0] == (92, 88, 32)).all()
+    assert not (folder / "photo.alpha.png").exists()
+
+
+def test_a_composite_over_a_picture_covers_the_whole(folder: Path, matte: Run) -> None:
+    cv2.imwrite(str(folder / "sea.png"), np.full((10, 100, 3), (200, 100, 50), np.uint8))
+
+    result = matte(*GOOD, "--composite", "k.png", "--over", "sea.png")
+
+    assert result.status == 0, result.err
+    corner = cv2.imread(str(folder / "k.png"))[0, 0]
+    assert np.abs(corner.astype(int) - (200, 100, 50)).max() <= 1
+
+
+def test_routes_and_report_come_beside_the_alpha(folder: Path, matte: Run) -> None:
+    result = matte(*GOOD, "--routes", "routes.png", "--report", "report.json")
+
+    assert result.out.split() == ["photo.alpha.png", "routes.png", "report.json"]
+    assert header(folder / "routes.png")[2:] == (3, "uint8")
+
+
+def test_the_report_says_what_was_done(folder: Path, matte: Run) -> None:
+    result = matte(*GOOD, "-o", "a.png", "--report", "report.json", "--max-global-tokens", 2)
+
+    assert result.status == 0, result.err
+    report = json.loads((folder / "report.json").read_text())
+    trimap = cv2.imread("photo_trimap.png", cv2.IMREAD_UNCHANGED)
+    assert set(report) == {
+        "version", "inputs", "outputs", "weights", "network", "device", "precision", "size", "padded",
+        "tokens", "max_global_tokens", "unknown_share", "routing", "seconds", "peak_bytes", "notes", "warnings",
+    }  # fmt: skip
+    assert report["inputs"] == {
+        "image": "photo.png", "trimap": "photo_trimap.png", "mask": None, "over": None
+    }  # fmt: skip
+    assert report["outputs"] == {"alpha": "a.png"}
+    assert report["size"] == {"width": WIDTH, "height": HEIGHT}
+    assert report["padded"] == {"width": 64, "height": 64}
+    assert (report["device"], report["precision"], report["network"]) == ("cpu", "float32", "WRWR")
+    assert (report["tokens"], report["max_global_tokens"]) == (16, 2)
+    assert report["unknown_share"] == pytest.approx((trimap == 128).mean())
+    assert [routing["block"] for routing in report["routing"]] == [1, 3]
+    for routing in report["routing"]:
+        assert routing["attending"] == min(2, routing["asked"])
+        assert routing["attending_share"] == routing["attending"] / 16
+        assert routing["asked_share"] == routing["asked"] / 16
+    assert {"read", "load", "prepare", "encode", "decode", "write_alpha"} == set(report["seconds"])
+    assert report["peak_bytes"] > 1_000_000
+
+
+def test_a_mask_takes_the_place_of_a_trimap(folder: Path, matte: Run) -> None:
+    result = matte("photo.png", "--mask", "mask.png", "--radius", 6, "-o", "a.png", "--report", "r.json")
+
+    assert result.status == 0, result.err
+    report = json.loads((folder / "r.json").read_text())
+    assert report["inputs"]["mask"] == "mask.png"
+    assert report["inputs"]["trimap"] is None
+    alpha = cv2.imread(str(folder / "a.png"), cv2.IMREAD_UNCHANGED)
+    assert alpha[HEIGHT // 2, WIDTH // 2] == 255
+    assert alpha[0, 0] == 0
+
+
+def test_a_larger_radius_leaves_more_unknown(folder: Path, matte: Run) -> None:
+    shares = []
+    for radius in (2, 8):
+        name = f"{radius}.json"
+        matte("photo.png", "--mask", "mask.png", "--radius", radius, "-o", f"{radius}.png", "--report", name)
+        shares.append(json.loads((folder / name).read_text())["unknown_share"])
+    assert shares[0] < shares[1] / 2
+
+
+@pytest.mark.parametrize(
+    ("missing", "says"), [(255, "The trimap has no foreground"), (0, "The trimap has no background")]
+)
+def test_a_trimap_of_two_levels_is_warned_of_once_and_matted(
+    folder: Path, matte: Run, missing: int, says: str
+) -> None:
+    trimap = cv2.imread("photo_trimap.png", cv2.IMREAD_UNCHANGED)
+    trimap[trimap == missing] = 128
+    cv2.imwrite("two.png", trimap)
+
+    result = matte("photo.png", "two.png", "--report", "r.json")
+
+    assert result.status == 0
+    assert result.err.count(f"Warning: {says}") == 1
+    assert (folder / "photo.alpha.png").exists()
+    assert json.loads((folder / "r.json").read_text())["warnings"][0].startswith(says)
+
+
+def test_what_was_done_with_the_photos_own_alpha_is_said(folder: Path, matte: Run) -> None:
+    photo = cv2.imread("photo.png")
+    cv2.imwrite("rgba.png", np.dstack((photo, np.full((HEIGHT, WIDTH), 90, np.uint8))))
+
+    result = matte("rgba.png", "photo_trimap.png")
+
+    assert result.status == 0
+    assert "Note: rgba.png: the photo's own alpha channel is ignored." in result.err
+    assert (folder / "rgba.alpha.png").exists()
+
+
+def test_the_last_line_of_stderr_sums_up(folder: Path, matte: Run) -> None:  # noqa: ARG001
+    last = matte(*GOOD).err.splitlines()[-1]
+
+    assert last.startswith(f"{WIDTH}x{HEIGHT} px, ")
+    assert last.endswith("s with probe on cpu in float32.")
+
+
+def test_quiet_keeps_stderr_empty_and_stdout_as_it_is(folder: Path, matte: Run) -> None:
+    trimap = cv2.imread("photo_trimap.png", cv2.IMREAD_UNCHANGED)
+    trimap[trimap == 255] = 128
+    cv2.imwrite("two.png", trimap)
+
+    result = matte("photo.png", "two.png", "-q")
+
+    assert (result.status, result.err, result.out) == (0, "", "photo.alpha.png\n")
+    assert (folder / "photo.alpha.png").exists()
+
+
+def test_force_replaces_what_exists(folder: Path, matte: Run) -> None:
+    (folder / "alpha.png").write_text("old")
+    (folder / "report.json").write_text("old")
+
+    result = matte(*GOOD, "-o", "alpha.png", "--report", "report.json", "--force")
+
+    assert result.status == 0, result.err
+    assert header(folder / "alpha.png") == (HEIGHT, WIDTH, 1, "uint8")
+    assert json.loads((folder / "report.json").read_text())["outputs"] == {"alpha": "alpha.png"}
+
+
+def test_inputs_are_never_changed(folder: Path, matte: Run) -> None:
+    before = contents(folder)
+
+    matte(*GOOD, "-o", "a.png", "--cutout", "c.png", "--routes", "r.png")
+
+    after = contents(folder)
+    assert {name: after[name] for name in before} == before
+
+
+def test_progress_is_drawn_only_on_a_terminal(
+    folder: Path, matte: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:  # noqa: ARG001
+    import sys
+
+    assert "\x1b" not in matte(*GOOD, "-o", "plain.png").err
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: True, raising=False)
+
+    result = matte(*GOOD, "-o", "drawn.png")
+
+    assert result.status == 0, result.err
+    assert "\x1b" in result.err
+    assert result.out == "drawn.png\n"

@@ -1,0 +1,113 @@
+"""Names of weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mematte.errors import WeightsError
+from mematte.model import MEMatte, ModelSpec
+from mematte.weights import CATALOG, DEFAULT, load, load_weights, save_weights, weights_of
+from mematte.weights.catalog import ALIASES, BUILT_IN, ENTRIES, Entry, find
+from mematte.weights.files import sha256
+
+
+def test_the_default_is_built_in() -> None:
+    assert CATALOG[DEFAULT] is BUILT_IN
+
+
+def test_the_built_in_file_is_the_one_the_catalogue_means() -> None:
+    assert BUILT_IN.file
+    if not BUILT_IN.file.exists():
+        pytest.skip(f"{BUILT_IN.file} is not there yet")
+
+    actual = {BUILT_IN.file.name: sha256(BUILT_IN.file)}
+    assert BUILT_IN.sha256 == actual, f"the file changed: write {actual} into catalog.py"
+    assert BUILT_IN.file.stat().st_size < 20_000_000
+    weights = load_weights(DEFAULT)
+    assert (weights.name, weights.licence) == (BUILT_IN.name, BUILT_IN.licence)
+    assert weights.training
+
+
+def test_every_entry_says_exactly_one_place_and_a_licence() -> None:
+    for entry in ENTRIES:
+        assert sum(place is not None for place in (entry.file, entry.repository, entry.how)) == 1
+        assert entry.licence
+        assert all(re.fullmatch("[0-9a-f]{64}", value) for value in entry.sha256.values())
+    assert set(ALIASES.values()) <= set(CATALOG)
+    assert not set(ALIASES) & set(CATALOG)
+
+
+def test_a_repository_finds_its_entry() -> None:
+    entry = find("hustvl/vitmatte-small-composition-1k")
+
+    assert entry is CATALOG["vitmatte-small-composition-1k"]
+    assert find("hustvl/something-else") is None
+
+
+@pytest.mark.parametrize("name", ["mematte-small", "mematte-base", "mematte-small-mixed", "small", "base"])
+def test_what_lies_on_a_drive_comes_with_directions(name: str) -> None:
+    with pytest.raises(WeightsError) as caught:
+        load_weights(name)
+
+    message = str(caught.value)
+    assert "https://github.com/linyiheng123/MEMatte" in message
+    assert "`mematte convert FILE.pth -o mematte-" in message
+    assert "exclude commercial use" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tyni", "'tyni' is neither a file nor a name of weights. Did you mean 'tiny'?"),
+        ("mematte_small", "Did you mean 'mematte-small'?"),
+        ("xxxxxxxx", "Names are: tiny, mematte-small, "),
+        ("", "'' is neither a file nor a name"),
+    ],
+)
+def test_an_unknown_name_lists_the_known_ones(name: str, message: str) -> None:
+    with pytest.raises(WeightsError, match=re.escape(message)):
+        load_weights(name)
+
+
+@pytest.fixture
+def entry(small_spec: ModelSpec, random_network: Callable[..., MEMatte], tmp_path: Path) -> Entry:
+    path = tmp_path / "built-in.safetensors"
+    save_weights(weights_of(random_network(small_spec), name="built-in", licence="MIT"), path)
+    return Entry("built-in", licence="MIT", file=path, sha256={path.name: sha256(path)})
+
+
+def test_a_built_in_file_is_held_against_its_checksum(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "find", lambda _: entry)
+    assert load_weights("built-in").name == "built-in"
+
+    assert entry.file
+    content = bytearray(entry.file.read_bytes())
+    content[-1] ^= 1
+    entry.file.write_bytes(content)
+    with pytest.raises(
+        WeightsError, match=r"damaged or was replaced: its SHA-256 is \w{64}, and should be \w{64}"
+    ):
+        load_weights("built-in")
+
+    monkeypatch.setattr(load, "find", lambda _: replace(entry, file=Path("nowhere.safetensors")))
+    with pytest.raises(WeightsError, match="'built-in' should come with the package"):
+        load_weights("built-in")
+
+
+def test_a_name_wins_over_a_file_of_that_name_unless_it_is_written_as_a_path(
+    entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert entry.file
+    (tmp_path / "small").mkdir()
+    entry.file.rename(tmp_path / "small" / "model.safetensors")
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(WeightsError, match="is not something that mematte can fetch"):
+        load_weights("small")
+    assert load_weights("./small").name == "built-in"
+    assert load_weights(Path("small")).name == "built-in"
