@@ -79,7 +79,7 @@ def _fill(network: nn.Module, seed: int = 0) -> None:
 
 @pytest.fixture
 def fill_with_noise() -> Callable[..., None]:
-    """Module, seed -> all its parameters and statistics are noise of a sensible scale: no branch is silent."""
+    """Module, seed -> its parameters and statistics become noise of a sensible scale: no branch is silent."""
     return _fill
 
 

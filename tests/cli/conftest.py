@@ -104,19 +104,14 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.fixture
-def matte(run: Run, network: Path) -> Run:
-    """Run `mematte matte` with the small network on the CPU: matte("photo.png", "photo_trimap.png", ...)."""
-    fixed = ("--weights", network, "--device", "cpu", "--precision", "float32")
+def matte(folder: Path, run: Run, network: Path) -> Run:  # noqa: ARG001, it runs there
+    """Run `mematte matte` in the folder, with the small network on the CPU: matte("photo.png", ...)."""
+    fixed = {"--weights": str(network), "--device": "cpu", "--precision": "float32"}
 
     def call(*arguments: object) -> Result:
         given = [str(argument) for argument in arguments]
-        defaults = [
-            part
-            for option in range(0, 6, 2)
-            if fixed[option] not in given
-            for part in fixed[option : option + 2]
-        ]
-        return run("matte", *given, *defaults)
+        rest = [part for option in fixed.items() if option[0] not in given for part in option]
+        return run("matte", *given, *rest)
 
     return call
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import cv2
@@ -126,7 +127,8 @@ def test_the_report_says_what_was_done(folder: Path, matte: Run) -> None:
     trimap = cv2.imread("photo_trimap.png", cv2.IMREAD_UNCHANGED)
     assert set(report) == {
         "version", "inputs", "outputs", "weights", "network", "device", "precision", "size", "padded",
-        "tokens", "max_global_tokens", "unknown_share", "routing", "seconds", "peak_bytes", "notes", "warnings",
+        "tokens", "max_global_tokens", "unknown_share", "routing", "seconds", "peak_bytes", "notes",
+        "warnings",
     }  # fmt: skip
     assert report["inputs"] == {
         "image": "photo.png", "trimap": "photo_trimap.png", "mask": None, "over": None
@@ -196,7 +198,7 @@ def test_what_was_done_with_the_photos_own_alpha_is_said(folder: Path, matte: Ru
     assert (folder / "rgba.alpha.png").exists()
 
 
-def test_the_last_line_of_stderr_sums_up(folder: Path, matte: Run) -> None:  # noqa: ARG001
+def test_the_last_line_of_stderr_sums_up(matte: Run) -> None:
     last = matte(*GOOD).err.splitlines()[-1]
 
     assert last.startswith(f"{WIDTH}x{HEIGHT} px, ")
@@ -234,11 +236,7 @@ def test_inputs_are_never_changed(folder: Path, matte: Run) -> None:
     assert {name: after[name] for name in before} == before
 
 
-def test_progress_is_drawn_only_on_a_terminal(
-    folder: Path, matte: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:  # noqa: ARG001
-    import sys
-
+def test_progress_is_drawn_only_on_a_terminal(matte: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b" not in matte(*GOOD, "-o", "plain.png").err
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("FORCE_COLOR", "1")

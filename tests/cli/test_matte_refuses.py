@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -140,7 +141,7 @@ def test_an_output_that_is_a_folder(folder: Path, refused: Refused, option: str,
     assert f"{name} is a folder" in refused(*GOOD, option, name, "--force")
 
 
-@pytest.mark.skipif(os.name != "posix", reason="/proc is Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 @pytest.mark.parametrize(("option", "name"), [("-o", "/proc/alpha.png"), ("--report", "/proc/report.json")])
 def test_an_output_that_cannot_be_written(refused: Refused, option: str, name: str) -> None:
     assert f"{name} cannot be written" in refused(*GOOD, option, name)
@@ -218,9 +219,7 @@ def test_what_is_neither_a_colour_nor_a_picture(refused: Refused, over: str) -> 
     ],
 )
 def test_a_value_that_makes_no_sense(refused: Refused, option: str, value: str) -> None:
-    message = refused(*GOOD, option, value, status=2)
-    assert option in message
-    assert value in message
+    assert f"Invalid value for '{option}'" in refused(*GOOD, option, value, status=2)
 
 
 def test_a_negative_radius(refused: Refused) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -67,9 +68,8 @@ def test_help_is_instant() -> None:
     assert min(seconds) < 2  # 0.13 on an idle machine; torch alone takes longer than this where it matters
 
 
-def test_an_error_of_the_operating_system_is_one_line(run: Run, folder: Path) -> None:
-    (folder / "closed").mkdir()
-
+@pytest.mark.usefixtures("folder")
+def test_an_error_of_the_operating_system_is_one_line(run: Run) -> None:
     result = run("trimap", "mask.png", "-o", f"{'x' * 300}.png")
 
     assert result.status == 1
@@ -151,13 +151,7 @@ def test_a_keyboard_interrupt_outside_typer_exits_130(monkeypatch: pytest.Monkey
     assert exit_.value.code == 130
 
 
-def test_a_warning_of_the_library_is_one_line_on_stderr(
-    folder: Path,
-    matte: Run,
-    monkeypatch: pytest.MonkeyPatch,  # noqa: ARG001
-) -> None:
-    import warnings
-
+def test_a_warning_of_the_library_is_one_line_on_stderr(matte: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from mematte import api
 
     load_weights = api.load_weights

@@ -25,11 +25,13 @@ def test_a_trimap_has_three_levels_and_the_masks_size(folder: Path, run: Run) ->
     assert set(np.unique(trimap)) == {0, 128, 255}
 
 
-def test_the_default_radius_is_said(folder: Path, run: Run) -> None:  # noqa: ARG001
+@pytest.mark.usefixtures("folder")
+def test_the_default_radius_is_said(run: Run) -> None:
     assert "radius 1 px" in run("trimap", "mask.png", "-o", "t.png").err
 
 
-def test_a_quiet_trimap_says_only_its_path(folder: Path, run: Run) -> None:  # noqa: ARG001
+@pytest.mark.usefixtures("folder")
+def test_a_quiet_trimap_says_only_its_path(run: Run) -> None:
     result = run("trimap", "mask.png", "-o", "t.png", "-q")
     assert (result.out, result.err) == ("t.png\n", "")
 

@@ -72,7 +72,7 @@ def plain(content: bytes) -> Callable[[Path], None]:
 HEADER = b'{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}'
 
 FILES: list[tuple[str, Callable[[Path], None], str]] = [
-    ("empty.pth", plain(b""), "empty.pth: the file is empty. Download or copy it again"),
+    ("empty.pth", plain(b""), "the file is empty. Download or copy it again"),
     ("empty.safetensors", plain(b""), "the file is empty"),
     ("picture.pth", plain(b"\x89PNG\r\n" + bytes(100)), "no file of weights. It is a picture"),
     ("text.pth", plain(b"hello, these are no weights"), "no file of weights. Weights are .safetensors, .pth"),
@@ -292,7 +292,7 @@ def rewrite(path: Path, metadata: dict[str, str], change: Callable[[State], Stat
 def test_our_names_without_our_metadata(ours: Path) -> None:
     rewrite(ours, {})
 
-    with pytest.raises(WeightsError, match="has no `mematte` entry in its metadata"):
+    with pytest.raises(WeightsError, match=r"has no `mematte` entry in its metadata"):
         load_weights(ours)
 
 

@@ -157,12 +157,12 @@ def test_an_existing_file_is_kept_if_asked_and_when_writing_fails(
     with pytest.raises(OutputError, match="exists already"):
         save_weights(weights, path, overwrite=False)
 
-    def full(tensors: object, partial: Path, metadata: object) -> None:
+    def full(_tensors: object, partial: Path, **_: object) -> None:
         partial.write_bytes(b"half of it")
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr("mematte.weights.checkpoint.save_file", full)
-    with pytest.raises(OutputError, match="cannot be written: .*No space left on device. Nothing was left"):
+    with pytest.raises(OutputError, match=r"cannot be written: .*No space left on device. Nothing was left"):
         save_weights(weights, path)
 
     assert path.read_bytes() == b"precious"

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class Run:
         self.optimisers = _optimisers(self.network, recipe)
         self.average = torch.optim.swa_utils.AveragedModel(
             self.network,
-            multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.averaging),
+            multi_avg_fn=_moving_average(recipe.averaging),
             use_buffers=True,
         )
         self.weights = dict(recipe.loss_weights)
@@ -148,6 +149,20 @@ class Run:
                 group["peak"] = value  # the recipe's word counts, not the checkpoint's
         self.step, self.crops, self.seconds = state["step"], state["crops"], state["seconds"]
         log.info("going on from step %d (%d crops)", self.step, self.crops)
+
+
+def _moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
+    """Exponential moving average that follows closely at first, so that it soon forgets the random start."""
+
+    def update(average: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
+        follow = 1 - min(decay, (1 + int(updates)) / (10 + int(updates)))
+        for ours, theirs in zip(average, current, strict=True):
+            if ours.is_floating_point():
+                ours.lerp_(theirs, follow)
+            else:
+                ours.copy_(theirs)
+
+    return update
 
 
 def _optimisers(network: MEMatte, recipe: Recipe) -> list[torch.optim.Optimizer]:

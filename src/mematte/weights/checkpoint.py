@@ -194,8 +194,12 @@ def from_metadata(state: dict[str, Tensor], metadata: Mapping[str, str], path: P
 
 
 def check_fit(state: Mapping[str, Tensor], spec: ModelSpec, what: str) -> None:
-    """Every parameter is there once, with its shape, and nothing else is; else a `WeightsError` that lists "
-    "which."""
+    """Hold a state against the network it is for.
+
+    Raises:
+        WeightsError: parameters are missing, unknown, of another shape or no floating-point numbers; it lists
+            which.
+    """
     with torch.device("meta"):
         wanted = {
             key: value.shape for key, value in MEMatte(spec).state_dict().items() if not key.endswith(COUNTER)

@@ -147,10 +147,9 @@ def convert(theirs: Mapping[str, Tensor], what: str) -> Converted:
         ours["backbone.positions"] = _positions(positions, what)
         notes.append("left out the class token's entry of the positions: nothing reads it")
     for name, value in ours.items():
-        if re.search(r"\.residual\.(shrink|expand)\.weight$", name) and value.ndim == 4:
-            ours[name] = value[:, :, 0, 0]  # a 1x1 convolution is a linear layer
-        if value.dtype == torch.float64:
-            ours[name] = value.float()
+        if re.search(r"\.residual\.(shrink|expand)\.weight$", name) and value.shape[2:] == (1, 1):
+            value = value[:, :, 0, 0]  # a 1x1 convolution is a linear layer
+        ours[name] = value.float() if value.dtype == torch.float64 else value
     spec = read_spec(ours, what)
     ours = _place_routers(ours, spec, what)
     check_fit(ours, spec, what)

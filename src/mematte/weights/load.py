@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import warnings
 from dataclasses import replace
@@ -45,16 +46,15 @@ def load_weights(
             what to do.
     """
     if isinstance(name_or_path, str):
-        if (entry := find(name_or_path)) and not (
-            entry.repository == name_or_path and Path(name_or_path).exists()
-        ):
+        entry = find(name_or_path)
+        if entry and not (entry.repository == name_or_path and _on_disk(name_or_path)):
             return _from_catalog(entry, revision, local_files_only)
-        path = Path(name_or_path).expanduser()
-        is_repository = REPOSITORY.fullmatch(name_or_path) and path.suffix.lower() not in SUFFIXES
-        if is_repository and not path.exists():
-            return _from_hub(name_or_path, revision, local_files_only, None)
-        if not path.exists() and len(path.parts) < 2 and path.suffix.lower() not in SUFFIXES:
-            raise WeightsError(_no_such_name(name_or_path))
+        if not _on_disk(name_or_path):
+            is_file = Path(name_or_path).suffix.lower() in SUFFIXES or name_or_path.startswith((".", "~"))
+            if REPOSITORY.fullmatch(name_or_path) and not is_file:
+                return _from_hub(name_or_path, revision, local_files_only, None)
+            if not is_file and "/" not in name_or_path and os.sep not in name_or_path:
+                raise WeightsError(_no_such_name(name_or_path))
     return read(Path(name_or_path).expanduser())
 
 
@@ -167,9 +167,13 @@ def _preprocessing_beside(path: Path) -> Preprocessing:
     return read_preprocessing(read_json(beside) if beside.is_file() else {}, str(path.parent))
 
 
+def _on_disk(name: str) -> bool:
+    return bool(name) and Path(name).expanduser().exists()
+
+
 def _no_such_name(name: str) -> str:
     names = [*CATALOG, *ALIASES]
-    near = difflib.get_close_matches(name, names, n=1)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     guess = f" Did you mean {near[0]!r}?" if near else ""
     return (
         f"{name!r} is neither a file nor a name of weights.{guess} Names are: {', '.join(CATALOG)}; or a "
