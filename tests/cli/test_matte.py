@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -242,8 +243,13 @@ def test_progress_is_drawn_only_on_a_terminal(matte: Run, monkeypatch: pytest.Mo
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: True, raising=False)
 
-    result = matte(*GOOD, "-o", "drawn.png")
+    photo = cv2.imread("photo.png")
+    cv2.imwrite("rgba.png", np.dstack((photo, photo[..., 0])))
+
+    result = matte("rgba.png", "photo_trimap.png", "-o", "drawn.png")
 
     assert result.status == 0, result.err
     assert "\x1b" in result.err
     assert result.out == "drawn.png\n"
+    # A note is a line of its own, after the bar has been wiped out ("\x1b[2K").
+    assert re.search(r"\x1b\[2KNote: rgba.png: the photo's own alpha channel is ignored.\n", result.err)

@@ -374,5 +374,5 @@ def test_nan_in_a_file_of_ours(ours: Path) -> None:
 
     rewrite(ours, {"mematte": json.dumps(described(ours))}, damage)
 
-    with pytest.raises(WeightsError, match="1 parameters hold NaN or infinite numbers: backbone.positions"):
+    with pytest.raises(WeightsError, match=r"1 parameters hold NaN or infinite numbers: backbone\.positions"):
         load_weights(ours)

@@ -107,7 +107,7 @@ def hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     huggingface_hub.close_session()  # the client that exists may have read other settings
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield server
     huggingface_hub.close_session()
@@ -167,7 +167,7 @@ def test_a_file_that_arrives_damaged_is_found_out(hub: Hub, weights: Weights, tm
     serve(hub, weights, tmp_path / "folder")
     hub.announced["org/name/model.safetensors"] = "0" * 64
 
-    with pytest.raises(WeightsError, match="its SHA-256 is .*, and should be 0000"):
+    with pytest.raises(WeightsError, match=r"its SHA-256 is .*, and should be 0000"):
         load_weights("org/name")
 
 
@@ -238,7 +238,12 @@ def test_the_hub_s_vitmatte_comes_as_it_is_described_there(
         out_features=["stage2"],
     )
     network = transformers.VitMatteForImageMatting(
-        transformers.VitMatteConfig(backbone_config=backbone, hidden_size=16)
+        transformers.VitMatteConfig(
+            backbone_config=backbone,
+            hidden_size=16,
+            convstream_hidden_sizes=[4, 6, 8],
+            fusion_hidden_sizes=[8, 8, 6, 4],
+        )
     )
     fill_with_noise(network)
     from safetensors.torch import save
@@ -330,7 +335,7 @@ def test_push_to_hub(weights: Weights, monkeypatch: pytest.MonkeyPatch, has_card
 
 
 def test_an_upload_that_fails_is_our_error(cache: Path, weights: Weights) -> None:
-    with pytest.raises(OutputError, match="me/mine: the upload failed: .*Log in with `hf auth login`"):
+    with pytest.raises(OutputError, match=r"me/mine: the upload failed: .*Log in with `hf auth login`"):
         push_to_hub(weights, "me/mine")
     assert not cache.exists()
 

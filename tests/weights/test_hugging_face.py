@@ -77,9 +77,14 @@ def picture(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 def theirs(network: nn.Module, folder: Path, image: np.ndarray, trimap: np.ndarray) -> Tensor:
     """Through their own preprocessing, which pads."""
-    from transformers.models.vitmatte.image_processing_pil_vitmatte import VitMatteImageProcessorPil
+    try:  # since version 5 the one without torchvision has a name of its own
+        from transformers.models.vitmatte.image_processing_pil_vitmatte import (
+            VitMatteImageProcessorPil as Processor,
+        )
+    except ImportError:
+        from transformers import VitMatteImageProcessor as Processor
 
-    processor = VitMatteImageProcessorPil.from_pretrained(folder)
+    processor = Processor.from_pretrained(folder)
     inputs = processor(images=image, trimaps=trimap, return_tensors="pt")
     with torch.inference_mode():
         alphas: Tensor = network(**inputs).alphas

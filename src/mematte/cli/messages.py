@@ -29,6 +29,7 @@ class Messages:
         self.quiet = quiet
         self.seconds: dict[str, float] = {}  # stage -> how long it took
         self._said: set[str] = set()
+        self._waiting: list[str] | None = None  # lines said while a bar is drawn, which they would run into
         self._warnings = ExitStack()
 
     def __enter__(self) -> Messages:
@@ -45,10 +46,14 @@ class Messages:
         self._warnings.close()
 
     def say(self, line: str) -> None:
-        """One line, once."""
-        if not self.quiet and line not in self._said:
-            self._said.add(line)
+        """One line, once; said during a stage, it appears when the stage is over."""
+        if self.quiet or line in self._said:
+            return
+        self._said.add(line)
+        if self._waiting is None:
             typer.echo(line, err=True)
+        else:
+            self._waiting.append(line)
 
     def note(self, path: Path, phrases: Iterable[str]) -> None:
         """What there is to know about a file that was read."""
@@ -64,8 +69,14 @@ class Messages:
     def stage(self, name: str, words: str) -> Iterator[ShowProgress]:
         """Time a stage and, on a terminal, show it as a bar that vanishes with it."""
         start = time.perf_counter()
-        with self._bar(words) as progress:
-            yield progress
+        self._waiting = []
+        try:
+            with self._bar(words) as progress:
+                yield progress
+        finally:
+            lines, self._waiting = self._waiting, None
+            for line in lines:
+                typer.echo(line, err=True)
         self.seconds[name] = time.perf_counter() - start
 
     @contextmanager

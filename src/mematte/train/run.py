@@ -7,8 +7,9 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 
 from mematte.data.crops import CropSource
 from mematte.model import MEMatte, gumbel
+from mematte.weights import Weights
+from mematte.weights.checkpoint import weights_of
 
 from .batches import make_batch
 from .batr import attending_share, batch_constraint
@@ -46,7 +49,7 @@ class Run:
             multi_avg_fn=_moving_average(recipe.averaging),
             use_buffers=True,
         )
-        self.weights = dict(recipe.loss_weights)
+        self.loss_weights = dict(recipe.loss_weights)
         folder.mkdir(parents=True, exist_ok=True)
         checkpoint = resume_from or folder / "checkpoint.pt"
         if checkpoint.exists():
@@ -96,7 +99,7 @@ class Run:
         losses = matting_losses(matting.alpha, truth, unknown)
         share = mean_over_ranks(attending_share(matting.routings))
         losses["routing"] = batch_constraint(share, self.recipe.target_share)
-        total = torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
+        total = torch.stack([self.loss_weights[name] * loss for name, loss in losses.items()]).sum()
         total.backward()
         average_gradients(self.network.parameters())
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_norm)
@@ -119,6 +122,17 @@ class Run:
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(state | figures | {"making": round(making, 2)}) + "\n")
         log.info("step %d, %d crops, %.0f s: %s", self.step, self.crops, self.seconds, figures)
+
+    def weights(self, licence: str) -> Weights:
+        """The averaged network as weights that can be shipped, with the record of this run."""
+        averaged = cast("MEMatte", self.average.module)
+        record = {
+            "recipe": asdict(self.recipe),
+            "steps": self.step,
+            "crops": self.crops,
+            "hours": round(self.seconds / 3600, 2),
+        }
+        return weights_of(averaged, name=self.recipe.spec.name, licence=licence, training=record)
 
     def save(self) -> None:
         """Write checkpoint.pt beside, then rename: a full disk or a kill leaves the previous one whole."""
@@ -151,10 +165,13 @@ class Run:
         log.info("going on from step %d (%d crops)", self.step, self.crops)
 
 
-def _moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+def _moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
     """Exponential moving average that follows closely at first, so that it soon forgets the random start."""
 
-    def update(average: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
+    def update(average: Tensors, current: Tensors, updates: Tensor | int) -> None:
         follow = 1 - min(decay, (1 + int(updates)) / (10 + int(updates)))
         for ours, theirs in zip(average, current, strict=True):
             if ours.is_floating_point():

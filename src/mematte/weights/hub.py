@@ -88,7 +88,7 @@ def verify(path: Path, repository: str, pinned: str | None) -> None:
     """Hold a cached file against its SHA-256.
 
     The cache names a large file by the SHA-256 that the hub announced for it, so damage is found without a
-    connection.
+    connection. (Where the file system has no links, as on some Windows, only what is pinned is checked.)
 
     Raises:
         WeightsError: it differs.
