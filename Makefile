@@ -37,7 +37,7 @@ check: setup ## Lint, formatting, types, import layers, and that the docs are tr
 	$(BIN)/python docs/build.py --check
 
 bench: setup ## Seconds and peak memory beside the peers
-	$(BIN)/python -m mematte.bench
+	$(BIN)/mematte bench
 
 train: setup ## Train: make train FOREGROUNDS=DIR BACKGROUNDS=DIR [RECIPE=recipes/NAME.py] [RUN=DIR]
 	@test -n "$(FOREGROUNDS)" -a -n "$(BACKGROUNDS)" || \

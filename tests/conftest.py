@@ -61,7 +61,7 @@ def published_state(parity_folder: Path) -> Callable[[str], dict[str, Tensor]]:
     return state
 
 
-def _fill(network: nn.Module, seed: int = 0) -> None:
+def noisy(network: nn.Module, seed: int = 0) -> None:
     generator = torch.Generator().manual_seed(seed)
     for name, value in network.state_dict().items():
         if not value.is_floating_point():
@@ -80,7 +80,7 @@ def _fill(network: nn.Module, seed: int = 0) -> None:
 @pytest.fixture
 def fill_with_noise() -> Callable[..., None]:
     """Module, seed -> its parameters and statistics become noise of a sensible scale: no branch is silent."""
-    return _fill
+    return noisy
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def random_network() -> Callable[..., MEMatte]:
 
     def make(spec: ModelSpec, seed: int = 0) -> MEMatte:
         network = MEMatte(spec)
-        _fill(network, seed)
+        noisy(network, seed)
         return network.eval()
 
     return make

@@ -6,6 +6,7 @@ import os
 import warnings
 
 from .engine import Engine, Matte
+from .engine.device import choose_device, choose_precision
 from .errors import MatteWarning
 from .image import check_output
 from .weights import load_weights
@@ -31,6 +32,7 @@ def load(
         DeviceError: the device or the precision is not there.
         InputError: `max_global_tokens` is negative.
     """
+    choose_precision(precision, choose_device(device))  # fails sooner than a download
     return Engine(
         load_weights(os.fspath(weights)),
         device=device,

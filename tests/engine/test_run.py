@@ -223,13 +223,26 @@ def test_asking_for_a_gpu_that_is_not_there_is_an_error(weights) -> None:
         Engine(weights, device="cuda")
 
 
-def test_memory_that_runs_out_is_an_error_that_says_what_to_do(engine, monkeypatch) -> None:
+@pytest.mark.parametrize("device", ["GPU", "CPU"])
+def test_memory_that_runs_out_is_an_error_that_says_what_to_do(engine, monkeypatch, device) -> None:
     def exhausted(*_: object) -> None:
-        raise torch.OutOfMemoryError("too much")
+        if device == "GPU":
+            raise torch.OutOfMemoryError("too much")
+        torch.empty(1 << 62, dtype=torch.uint8)
 
     monkeypatch.setattr(engine.network.backbone, "forward", exhausted)
 
     with pytest.raises(DeviceError, match="ran out of memory on 50x40 px"):
+        engine(picture(40, 50), banded_trimap(40, 50))
+
+
+def test_an_error_that_is_not_about_memory_is_not_taken_for_one(engine, monkeypatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("memory of something else")
+
+    monkeypatch.setattr(engine.network.backbone, "forward", broken)
+
+    with pytest.raises(RuntimeError, match="something else"):
         engine(picture(40, 50), banded_trimap(40, 50))
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,17 @@ def test_a_repository_is_fetched_once_and_then_read_from_the_cache(
     assert same(load_weights("org/name"), weights)
     assert same(from_pretrained("org/name", local_files_only=True), weights)
     assert hub.asked == []
+
+
+def test_what_was_converted_and_pushed_keeps_its_name_and_licence(
+    hub: Hub, weights: Weights, tmp_path: Path
+) -> None:
+    serve(hub, replace(weights, training={"converted from": "theirs.pth"}), tmp_path / "folder")
+
+    fetched = load_weights("org/name")
+
+    assert (fetched.name, fetched.licence) == ("mine", "Apache-2.0")
+    assert fetched.training == {"converted from": "theirs.pth"}
 
 
 def test_a_file_that_was_damaged_in_the_cache_is_found_out(

@@ -15,6 +15,7 @@ import typer
 from mematte import __version__
 from mematte.errors import MatteError
 
+from .bench import bench
 from .convert import convert
 from .matte import matte
 from .trimap import trimap
@@ -41,7 +42,7 @@ def _program(
     """
 
 
-for command in (matte, trimap, convert, weights):
+for command in (matte, trimap, convert, weights, bench):
     app.command()(command)
 
 

@@ -108,7 +108,9 @@ class Engine:
             alpha, routings = self.execute(
                 plan, picture, levels.levels, seconds, progress or (lambda *_: None)
             )
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
             raise DeviceError(
                 f"{self.device} ran out of memory on {picture.size[1]}x{picture.size[0]} px; nothing was "
                 "computed. Use --max-global-tokens to let fewer tokens attend, or --device cpu."
@@ -210,3 +212,10 @@ class Engine:
             return torch.cuda.max_memory_allocated(self.device)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """GPUs have a class of error for it; the CPU's allocator has only words."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(
+        error
+    )

@@ -28,9 +28,7 @@ def main() -> None:
     parser.add_argument("--foregrounds", type=Path, help="folder of RGBA cut-outs to train on")
     parser.add_argument("--backgrounds", type=Path, help="folder of photographs to train on")
     parser.add_argument("--ranks", type=int, default=os.cpu_count(), help="processes; default: one per core")
-    parser.add_argument(
-        "--export", type=Path, help="write the averaged weights (float16), do not train"
-    )
+    parser.add_argument("--export", type=Path, help="write the averaged weights (float16), do not train")
     parser.add_argument("--licence", default="unknown", help="of the exported weights")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")

@@ -30,7 +30,7 @@ BUILT_IN = Entry(
     sha256={},
 )
 
-_PUBLISHED_LICENCE = f"not stated; {NON_COMMERCIAL}"
+_PUBLISHED_LICENCE = f"as the authors state; {NON_COMMERCIAL}"
 _PUBLISHED_HOW = (
     "The paper's authors publish these weights on a drive, which no program may fetch for you. Their README, "
     "https://github.com/linyiheng123/MEMatte, links to it. Download the .pth file ({which}), then run "

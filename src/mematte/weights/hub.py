@@ -25,10 +25,8 @@ from mematte.errors import OutputError, WeightsError
 from .checkpoint import Weights, save_weights
 from .files import sha256
 
-WEIGHTS_FILES = (
-    "model.safetensors",
-    "pytorch_model.bin",
-)  # the first that a repository or folder has is taken
+# The first that a repository or folder has is taken.
+WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
 CONFIG_FILES = ("config.json", "preprocessor_config.json")
 
 # What the hub's model cards may name; anything else is "other" there, and said in words below.
@@ -133,9 +131,7 @@ def _download(repository: str, name: str, revision: str | None, local_files_only
         raise WeightsError(f"{repository}: the repository has no revision {revision!r}.") from error
     except HFValidationError as error:
         raise WeightsError(f"{repository!r} is not a repository's name: {error}") from error
-    except (
-        Exception
-    ) as error:  # which library carries the bytes differs with the hub's version, so do its errors
+    except Exception as error:  # its errors are those of the library that carries the bytes, whichever it is
         raise WeightsError(
             f"{repository}: {name} cannot be downloaded: {type(error).__name__}: {error}."
         ) from error

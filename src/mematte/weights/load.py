@@ -65,8 +65,14 @@ def from_pretrained(
     return load_weights(name_or_path, revision=revision, local_files_only=local_files_only)
 
 
-def read(path: Path) -> Weights:
+def read(path: Path, *, licence: str = UNKNOWN_LICENCE, name: str = "", origin: str = "") -> Weights:
     """Read a file or folder of any kind that is known: ours, published, or Hugging Face's.
+
+    Args:
+        path: the file, or a folder with `model.safetensors` or `pytorch_model.bin`.
+        licence: of a file that does not say, as only ours does. So too:
+        name: "" = what the file or its folder is called.
+        origin: what the training record says it was converted from; "" = the file's name.
 
     Raises:
         WeightsError: see `load_weights`.
@@ -83,13 +89,17 @@ def read(path: Path) -> Weights:
         # Our names without our metadata: say so, rather than "another network".
         return from_metadata(state, metadata, path)
     converted = convert(state, str(path))
-    name = path.stem if path.name not in WEIGHTS_FILES else path.parent.name or path.stem
+    called = path.stem if path.name not in WEIGHTS_FILES else path.parent.name or path.stem
     weights = Weights(
         spec=converted.spec,
         state=converted.state,
-        licence=UNKNOWN_LICENCE,
-        name=name,
-        training={"converted from": path.name, "naming": converted.family, "notes": converted.notes},
+        licence=licence,
+        name=name or called,
+        training={
+            "converted from": origin or path.name,
+            "naming": converted.family,
+            "notes": converted.notes,
+        },
         source=str(path),
     )
     if converted.family != "Hugging Face":
@@ -143,15 +153,11 @@ def _from_catalog(entry: Entry, revision: str | None, local_files_only: bool) ->
 def _from_hub(repository: str, revision: str | None, local_files_only: bool, entry: Entry | None) -> Weights:
     pinned = entry.sha256 if entry and revision is None else None
     path = fetch(repository, revision=revision, local_files_only=local_files_only, pinned=pinned)
-    weights = read(path)
-    commit = path.parent.name  # the cache keeps each commit in a folder of its name
-    source = f"https://huggingface.co/{repository} at {commit}"
-    if "converted from" not in weights.training:
-        return replace(weights, source=source)
+    source = f"https://huggingface.co/{repository} at {path.parent.name}"  # the cache's folder is the commit
     licence = entry.licence if entry else f"see https://huggingface.co/{repository}"
-    training = weights.training | {"converted from": f"{source}, {path.name}"}
     name = repository.split("/")[1]
-    return replace(weights, source=source, licence=licence, name=name, training=training)
+    weights = read(path, licence=licence, name=name, origin=f"{source}, {path.name}")
+    return replace(weights, source=source)
 
 
 def _preprocessing_beside(path: Path) -> Preprocessing:
