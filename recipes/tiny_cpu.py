@@ -12,7 +12,7 @@ RECIPE = Recipe(
     hours=2.0,
     phases=(
         Phase(0.0, crops=((224, 4, 0.85), (448, 1, 0.15))),
-        Phase(0.6, crops=((224, 4, 0.5), (448, 1, 0.5))),
+        Phase(0.4, crops=((224, 4, 0.5), (448, 1, 0.5))),
     ),
     learning_rate=1e-3,
     matrix_learning_rate=1.5e-3,

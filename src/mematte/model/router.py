@@ -46,20 +46,26 @@ def everyone(log_probs: Tensor) -> Tensor:
     return torch.ones_like(log_probs[..., 0], dtype=torch.bool)
 
 
-def gumbel(log_probs: Tensor, temperature: float = 1.0) -> Tensor:
+def gumbel(log_probs: Tensor, temperature: float = 1.0, noise: float = 1.0) -> Tensor:
     """A random hard decision with the gradient of the soft one (straight-through Gumbel-softmax).
 
     Args:
         log_probs: (B, N, 2) output of `Router`.
         temperature: of the softmax whose gradient is used.
+        noise: factor on the Gumbel noise. At 1 a token attends as often as its probability says: routers that
+            give all tokens the target share meet the constraint, yet choose nobody by `argmax`. Towards 0
+            the decision becomes the `argmax` that inference takes, and routers have to choose.
 
     Returns:
         (B, N) floats, exactly 0 or 1; 1 = attend.
 
-    Source: Lin et al. 2025, training; Jang et al.,
-    "Categorical Reparameterization with Gumbel-Softmax", 2017.
+    Source: Lin et al. 2025, training; Jang et al., "Categorical Reparameterization with Gumbel-Softmax",
+    2017. The falling noise is ours.
     """
-    return nn.functional.gumbel_softmax(log_probs, tau=temperature, hard=True, dim=-1)[..., 0]
+    scores = (log_probs - noise * torch.empty_like(log_probs).exponential_().log()) / temperature
+    soft = scores.softmax(dim=-1)[..., 0]
+    hard = argmax(scores).to(soft.dtype)
+    return hard + (soft - soft.detach())  # the bracket is exactly 0, and all of the gradient
 
 
 def within_budget(log_probs: Tensor, budget: int) -> Tensor:

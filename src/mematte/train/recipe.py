@@ -41,6 +41,7 @@ class Recipe:
         ("gradient", 1.0),
         ("routing", 1.0),
     )
+    noise_ends_at: float = 0.65  # progress at which the routers' decisions are no longer random
     seed: int = 0
 
     def phase(self, progress: float) -> Phase:
@@ -53,6 +54,10 @@ class Recipe:
         rng = np.random.default_rng([self.seed, step])
         size_px, count, _ = crops[rng.choice(len(crops), p=[probability for *_, probability in crops])]
         return size_px, count
+
+    def routing_noise(self, progress: float) -> float:
+        """Factor on the routers' Gumbel noise: 1 for a third of the way, then falling to 0."""
+        return min(1.0, max(0.0, 1.5 * (1 - progress / self.noise_ends_at)))
 
     def rate_factor(self, step: int, progress: float) -> float:
         """Learning rate relative to its peak: a short rise, a plateau, a straight fall to zero.

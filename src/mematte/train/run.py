@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -95,7 +96,7 @@ class Run:
                 group["lr"] = group["peak"] * factor
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
-            matting = self.network(inputs, gumbel)
+            matting = self.network(inputs, partial(gumbel, noise=self.recipe.routing_noise(self.progress)))
         losses = matting_losses(matting.alpha, truth, unknown)
         share = mean_over_ranks(attending_share(matting.routings))
         losses["routing"] = batch_constraint(share, self.recipe.target_share)
