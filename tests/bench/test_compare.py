@@ -34,6 +34,14 @@ def test_a_row_is_measured_in_a_process_of_its_own() -> None:
     assert row.peak_bytes >= row.start_bytes > 50_000_000
 
 
+def test_the_peer_can_be_measured() -> None:
+    pytest.importorskip("transformers")
+
+    (row,) = compare(["vitmatte:small"], [64], threads=1, repeats=1)
+
+    assert row.seconds > 0
+
+
 @pytest.mark.parametrize("name", ["", "vitmatte:huge", "mematte:large", "sam:small"])
 def test_an_unknown_contender_is_an_error_that_lists_the_known(name: str) -> None:
     with pytest.raises(InputError, match=r"mematte:SPEC.*tiny, small, base.*vitmatte:small"):

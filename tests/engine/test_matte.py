@@ -98,6 +98,12 @@ def test_cut_goes_from_files_to_a_file_in_one_call(weights_file, tmp_path) -> No
     assert (cutout[..., 2::-1][opaque] == image[opaque]).all()
 
 
+def test_an_engine_comes_from_a_file_by_the_name_people_know(weights_file) -> None:
+    engine = mematte.Engine.from_pretrained(weights_file, device="cpu", precision="float32")
+
+    assert engine.spec == TINY
+
+
 def test_cut_warns_of_a_trimap_that_says_little(weights_file, tmp_path) -> None:
     with pytest.warns(MatteWarning, match="no foreground"):
         mematte.cut(

@@ -92,3 +92,25 @@ def test_router_knows_the_other_tokens_of_its_image(fill_with_noise: Callable[..
     changed[:, 10:] = changed[:, 10:].flip(-1)
 
     assert not torch.allclose(router(tokens)[:, :10], router(changed)[:, :10])
+
+
+def test_without_noise_gumbel_is_the_argmax() -> None:
+    log_probs = torch.randn(2, 50, 2, generator=torch.Generator().manual_seed(1)).log_softmax(-1)
+
+    assert (gumbel(log_probs, noise=0) == argmax(log_probs).float()).all()
+
+
+def test_with_noise_a_token_attends_as_often_as_its_probability_says() -> None:
+    torch.manual_seed(0)
+    log_probs = torch.tensor([0.25, 0.75]).log().expand(1, 40_000, 2)
+
+    assert gumbel(log_probs).mean().item() == pytest.approx(0.25, abs=0.01)
+
+
+def test_the_gradient_of_a_decision_is_limited() -> None:
+    scores = torch.zeros(1, 8, 2, requires_grad=True)
+
+    (gumbel(scores.log_softmax(-1), noise=0) * torch.tensor([1e6] + [0.01] * 7)).sum().backward()
+
+    # The soft decision's derivative at even odds is 1/4 per score.
+    assert scores.grad[0, :, 0].tolist() == pytest.approx([4 / 8 / 4] + [0.01 / 4] * 7)

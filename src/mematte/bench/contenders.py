@@ -99,7 +99,13 @@ def _vitmatte(size: str) -> Run:
     }
     backbone = VitDetConfig(**figures)
     torch.manual_seed(0)
-    network = VitMatteForImageMatting(VitMatteConfig(backbone_config=backbone, hidden_size=channels)).eval()
+    config = VitMatteConfig(
+        backbone_config=backbone,
+        hidden_size=channels,
+        convstream_hidden_sizes=[48, 96, 192],
+        fusion_hidden_sizes=[256, 128, 64, 32],
+    )
+    network = VitMatteForImageMatting(config).eval()
 
     @torch.inference_mode()
     def run(image: NDArray[np.uint8]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -81,6 +82,17 @@ class Engine:
         self.network: MEMatte = network.to(
             device=self.device, dtype=self.precision, memory_format=torch.channels_last
         ).eval()  # type: ignore[call-overload]
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str], **options: Any) -> Engine:
+        """An engine from a name, a file, a folder or a Hugging Face id; `options` as in `Engine`.
+
+        Raises:
+            WeightsError: nothing is there, or what is there is damaged or of another network.
+        """
+        from mematte.weights import load_weights
+
+        return cls(load_weights(os.fspath(name_or_path)), **options)
 
     def __call__(self, image: object, trimap: object, *, progress: Progress | None = None) -> Matte:
         """Estimate the alpha of an image at its own resolution.

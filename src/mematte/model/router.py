@@ -16,6 +16,10 @@ Decide = Callable[[Tensor], Tensor]
 or 0/1 floats that carry gradients (training: attention is masked)."""
 
 
+DECISION_GRADIENT_LIMIT = 4.0
+"""Most that one decision's gradient may be, times the number of decisions in the batch; 0.1 is usual."""
+
+
 class Router(nn.Module):
     """Score each token from its own features (local) and the mean of all tokens (global)."""
 
@@ -64,6 +68,11 @@ def gumbel(log_probs: Tensor, temperature: float = 1.0, noise: float = 1.0) -> T
     """
     scores = (log_probs - noise * torch.empty_like(log_probs).exponential_().log()) / temperature
     soft = scores.softmax(dim=-1)[..., 0]
+    if soft.requires_grad:
+        # Where hardly anyone attends, one more token would change everything: a gradient thousands of times
+        # the usual, which would drown all else that the batch has to teach.
+        limit = DECISION_GRADIENT_LIMIT / soft.numel()
+        soft.register_hook(lambda gradient: gradient.clamp(-limit, limit))
     hard = argmax(scores).to(soft.dtype)
     return hard + (soft - soft.detach())  # the bracket is exactly 0, and all of the gradient
 

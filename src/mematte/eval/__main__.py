@@ -1,0 +1,71 @@
+"""python -m mematte.eval DIR [--weights NAME_OR_PATH | --method closed-form|knn]: the four metrics over DIR.
+
+DIR is laid out as alphamatting.com's training set is: image/ trimap1/ trimap2/ alpha/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mematte.errors import MatteError
+
+from .evaluate import alphamatting_pairs, evaluate
+
+Predict = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.float32]]
+
+
+def main() -> int:
+    """Print a table of the metrics, a row per picture and their mean."""
+    parser = argparse.ArgumentParser(prog="python -m mematte.eval", description=main.__doc__)
+    parser.add_argument("folder", type=Path, help="holds image/ trimap1/ alpha/")
+    parser.add_argument("--trimap", default="trimap1", help="the folder of trimaps")
+    parser.add_argument("--weights", default="tiny", help="a name, a file or a folder")
+    parser.add_argument("--method", choices=("network", "closed-form", "knn"), default="network")
+    parser.add_argument("--precision", default="auto", help="auto, float32 or bfloat16")
+    parser.add_argument("--unquantised", action="store_true", help="score float alphas, not 8-bit ones")
+    options = parser.parse_args()
+    try:
+        predict = (
+            _network(options.weights, options.precision)
+            if options.method == "network"
+            else _pymatting(options.method)
+        )
+        result = evaluate(
+            predict, alphamatting_pairs(options.folder, options.trimap), not options.unquantised
+        )
+    except MatteError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return 1
+    sys.stdout.write(result.table() + "\n")
+    return 0
+
+
+def _network(weights: str, precision: str) -> Predict:
+    from mematte.api import load
+
+    engine = load(weights, precision=precision)
+    return lambda image, trimap: engine(image, trimap).alpha
+
+
+def _pymatting(method: str) -> Predict:
+    import pymatting
+
+    estimate: Any = {"closed-form": pymatting.estimate_alpha_cf, "knn": pymatting.estimate_alpha_knn}[method]
+
+    def predict(image: NDArray[np.uint8], trimap: NDArray[np.uint8]) -> NDArray[np.float32]:
+        levels = np.where(trimap == 128, 0.5, trimap / 255)
+        alpha: NDArray[np.float32] = np.clip(estimate(image / 255.0, levels), 0, 1).astype(np.float32)
+        return alpha
+
+    return predict
+
+
+if __name__ == "__main__":
+    sys.exit(main())
