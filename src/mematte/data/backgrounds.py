@@ -15,6 +15,10 @@ from mematte.errors import ImageFileError, InputError
 
 Bytes = NDArray[np.uint8]
 
+BACKGROUNDS_ONLY = ("ccbysa", "elementary")
+"""Parts of folder names whose photographs are share-alike or of mixed licence: they may lie behind a
+foreground, but are never the texture of one."""
+
 
 def picture_files(folder: Path) -> list[Path]:
     """Sorted `*.webp` of the folder and of its sub-folders, one level deep."""
@@ -46,13 +50,37 @@ def read_picture(file: Path, longest_px: int, channels: int) -> Bytes:
 class BackgroundLibrary:
     """All photographs of a folder, in memory at limited size."""
 
-    def __init__(self, pictures: Sequence[Bytes]) -> None:
-        self.pyramids = [Pyramid(picture) for picture in pictures]
+    def __init__(self, pyramids: Sequence[Pyramid], textures: Sequence[Pyramid] | None = None) -> None:
+        """`textures`: those of the pictures that may also be the texture of a foreground; None = all."""
+        self.pyramids = list(pyramids)
+        self._textures = self.pyramids if textures is None else list(textures)
+
+    @property
+    def textures(self) -> BackgroundLibrary:
+        """The photographs that may be the texture of a foreground."""
+        return BackgroundLibrary(self._textures)
 
     @classmethod
     def load(cls, folder: Path, longest_px: int = 900) -> BackgroundLibrary:
-        """Read every picture below `folder`."""
-        return cls([read_picture(file, longest_px, 3) for file in picture_files(folder)])
+        """Read every picture below `folder`; see `BACKGROUNDS_ONLY`.
+
+        Raises:
+            InputError: there are no pictures, or none that may be a texture.
+            ImageFileError: a picture is damaged.
+        """
+        files = picture_files(folder)
+        pyramids = [Pyramid(read_picture(file, longest_px, 3)) for file in files]
+        textures = [
+            pyramid
+            for file, pyramid in zip(files, pyramids, strict=True)
+            if not any(part in file.parent.name for part in BACKGROUNDS_ONLY)
+        ]
+        if not textures:
+            raise InputError(
+                f"No photograph in {folder} may be the texture of a foreground: the names of all folders hold "
+                f"{' or '.join(BACKGROUNDS_ONLY)}. Add photographs that are not share-alike."
+            )
+        return cls(pyramids, textures)
 
     def photograph(self, rng: np.random.Generator, size_px: int) -> Bytes:
         """(size_px, size_px, 3) uint8: a random part of a random photograph, at a random scale."""

@@ -67,6 +67,7 @@ class CropSource:
         cv2.setNumThreads(1)  # crops are made in parallel by processes, not by threads in each
         self._foregrounds = ForegroundLibrary.load(Path(foreground_dir), foreground_px)
         self._backgrounds = BackgroundLibrary.load(Path(background_dir), background_px)
+        self._textures = self._backgrounds.textures
         self._bank = bank if bank is not None else MatteBank()
 
     def sample(self, rng: Random, size_px: int) -> Crop:
@@ -108,7 +109,7 @@ class CropSource:
         colour, alpha = np.ascontiguousarray(crop[..., :3]), np.ascontiguousarray(crop[..., 3])
         if rng.random() < PHOTOGRAPH_CHANCE:
             share = rng.uniform(0.3, 1.0)
-            photograph = self._backgrounds.photograph(rng, size_px)
+            photograph = self._textures.photograph(rng, size_px)
             colour = cast(Bytes, cv2.addWeighted(colour, 1 - share, photograph, share, 0))
         if rng.random() < 0.1:
             colour = np.ascontiguousarray(colour[..., rng.permutation(3)])
@@ -140,7 +141,7 @@ class CropSource:
         if chance < 0.45:
             return compose.smooth_colours(rng, size_px)
         if chance < 0.75:
-            soft = compose.blur(self._backgrounds.photograph(rng, size_px // 4), rng.uniform(1, 4))
+            soft = compose.blur(self._textures.photograph(rng, size_px // 4), rng.uniform(1, 4))
             return cast(Bytes, cv2.resize(soft, (size_px, size_px), interpolation=cv2.INTER_LINEAR))
         return self._texture(rng, size_px)
 
@@ -149,7 +150,7 @@ class CropSource:
         if rng.random() < 0.25:
             colour = compose.smooth_colours(rng, size_px)
         else:
-            colour = self._backgrounds.photograph(rng, size_px)
+            colour = self._textures.photograph(rng, size_px)
             if rng.random() < 0.7:
                 colour = compose.jitter_colour(colour, rng)
         if rng.random() < 0.12:
