@@ -9,7 +9,7 @@ from mematte.train.recipe import Phase, Recipe
 
 RECIPE = Recipe(
     spec=TINY,
-    hours=1.30,
+    hours=1.40,
     phases=(
         Phase(0.0, crops=((224, 4, 0.85), (448, 1, 0.15))),
         Phase(0.4, crops=((224, 4, 0.5), (448, 1, 0.5))),

@@ -77,7 +77,7 @@ class BackgroundLibrary:
         ]
         if not textures:
             raise InputError(
-                f"No photograph in {folder} may be the texture of a foreground: the names of all folders hold "
+                f"No photograph in {folder} may be the texture of a foreground: all folders' names hold "
                 f"{' or '.join(BACKGROUNDS_ONLY)}. Add photographs that are not share-alike."
             )
         return cls(pyramids, textures)
