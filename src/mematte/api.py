@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import warnings
+from pathlib import Path
 
 from .engine import Engine, Matte
 from .engine.device import choose_device, choose_precision
 from .errors import MatteWarning
-from .image import check_output
+from .image import DEFAULT_MAX_PIXELS, check_output
 from .weights import load_weights
 
 
@@ -22,7 +23,8 @@ def load(
     """Load weights and make an engine of them.
 
     Args:
-        weights: a name ("tiny"), a Hugging Face id ("org/name"), or a path to a file or folder.
+        weights: a name ("tiny"), a Hugging Face id ("org/name"), or a path to a file or folder. A `Path` is a
+            path, whatever names there are.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         precision: "auto", "float32", "bfloat16" or "float16".
         max_global_tokens: at most so many tokens attend globally in each routed block; None = 18,500.
@@ -30,11 +32,11 @@ def load(
     Raises:
         WeightsError: the weights are missing, damaged, or of another network.
         DeviceError: the device or the precision is not there.
-        InputError: `max_global_tokens` is negative.
+        InputError: `max_global_tokens` is no whole number or negative.
     """
     choose_precision(precision, choose_device(device))  # fails sooner than a download
     return Engine(
-        load_weights(os.fspath(weights)),
+        load_weights(weights if isinstance(weights, str) else Path(weights)),
         device=device,
         precision=precision,
         max_global_tokens=max_global_tokens,
@@ -50,6 +52,7 @@ def cut(
     device: str = "auto",
     precision: str = "auto",
     force: bool = False,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> Matte:
     """Cut the foreground out of an image and write it with its alpha.
 
@@ -58,6 +61,7 @@ def cut(
         trimap: path, PIL image, or array (H, W): black background, grey unknown, white foreground.
         output: an RGBA file: .png, .tif, .exr, .webp or .jxl.
         force: replace an existing file.
+        max_pixels: refuse files of larger pictures, by their header.
 
     Returns:
         The `Matte`, for whatever else is wanted of it.
@@ -66,7 +70,7 @@ def cut(
         MatteError: as `load`, `Engine` and `Matte.save_cutout` raise; nothing was written then.
     """
     check_output(output, "cutout", force)  # before the work, not after it
-    matte = load(weights, device=device, precision=precision)(image, trimap)
+    matte = load(weights, device=device, precision=precision)(image, trimap, max_pixels=max_pixels)
     for warning in matte.report.warnings:
         warnings.warn(warning, MatteWarning, stacklevel=2)
     matte.save_cutout(output, force=force)

@@ -40,10 +40,21 @@ class SizeMismatchError(TrimapError):
     """Image and trimap differ in size. Sizes are (height, width), printed as people say them."""
 
     def __init__(self, image: tuple[int, int], trimap: tuple[int, int]) -> None:
+        self.sizes = image, trimap
+        lies_on_its_side = tuple(image) == tuple(trimap)[::-1]
         super().__init__(
             f"The trimap must be as large as the image: the image is {image[1]}x{image[0]} px, "
-            f"the trimap {trimap[1]}x{trimap[0]} px. Make one that fits with `mematte trimap`."
+            f"the trimap {trimap[1]}x{trimap[0]} px. "
+            + (
+                "It lies on its side: turn it by 90 degrees, as the image's EXIF orientation turns the image."
+                if lies_on_its_side
+                else "Make one that fits with `mematte trimap`."
+            )
         )
+
+    def __reduce__(self) -> tuple[type, tuple[tuple[int, int], tuple[int, int]]]:
+        """Made again from the sizes, not from the message: errors travel between processes."""
+        return type(self), self.sizes
 
 
 class WeightsError(MatteError, ValueError):

@@ -253,3 +253,15 @@ def test_progress_is_drawn_only_on_a_terminal(matte: Run, monkeypatch: pytest.Mo
     assert result.out == "drawn.png\n"
     # A note is a line of its own, after the bar has been wiped out ("\x1b[2K").
     assert re.search(r"\x1b\[2KNote: rgba.png: the photo's own alpha channel is ignored.\n", result.err)
+
+
+def test_what_was_done_with_mask_and_background_is_said(folder: Path, matte: Run) -> None:
+    mask = cv2.imread("mask.png", cv2.IMREAD_GRAYSCALE)
+    cv2.imwrite("cut.png", np.dstack((cv2.imread("photo.png"), mask)))
+
+    result = matte("photo.png", "--mask", "cut.png", "--composite", "c.png", "--over", "cut.png")
+
+    assert result.status == 0
+    assert "Note: cut.png: the mask's own alpha channel is taken for the mask." in result.err
+    assert "Note: cut.png: the background's own alpha channel is ignored." in result.err
+    assert (folder / "c.png").exists()

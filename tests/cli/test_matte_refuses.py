@@ -327,3 +327,36 @@ def test_a_full_disk_at_the_report_leaves_the_rest(
     assert "r.json was not written, nothing is left behind: No space left on device." in result.err
     assert not list(folder.glob("*r.json*"))
     assert (folder / "a.png").exists()
+
+
+# Names
+
+
+@pytest.mark.parametrize("name", [".", "", "/"])
+def test_a_folder_without_a_name_for_an_image(refused: Refused, name: str) -> None:
+    assert "is a folder, not a picture" in refused(name, "photo_trimap.png")
+
+
+def test_links_that_lead_in_a_circle(folder: Path, refused: Refused) -> None:
+    (folder / "one.png").symlink_to("two.png")
+    (folder / "two.png").symlink_to("one.png")
+
+    assert "one.png cannot be opened" in refused("one.png", "photo_trimap.png", "-o", "a.png")
+    assert "one.png cannot be written" in refused(*GOOD, "-o", "one.png")
+    assert "one.png/a.png cannot be written" in refused(*GOOD, "-o", "one.png/a.png")
+    assert "one.json cannot be written" in refused(*GOOD, "-o", "a.png", "--report", circle(folder))
+
+
+def circle(folder: Path) -> str:
+    (folder / "one.json").symlink_to("one.json")
+    return "one.json"
+
+
+@pytest.mark.parametrize("option", ["-o", "--cutout", "--report"])
+def test_an_output_name_that_is_not_utf_8(refused: Refused, option: str) -> None:
+    suffix = ".json" if option == "--report" else ".png"
+    assert "is not valid UTF-8" in refused(*GOOD, option, f"caf\udce9{suffix}")
+
+
+def test_a_mask_without_soft_edge_and_radius(refused: Refused) -> None:
+    assert "with a radius above 0" in refused("photo.png", "--mask", "mask.png", "--radius", "0")

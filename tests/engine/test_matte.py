@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -143,3 +144,24 @@ def test_importing_mematte_does_not_wait_for_torch() -> None:
 def test_the_public_names_are_all_there() -> None:
     assert sorted(mematte.__all__) == [name for name in dir(mematte) if name in mematte.__all__]
     assert all(getattr(mematte, name) for name in mematte.__all__)
+
+
+@pytest.mark.parametrize("color", [(255, 0, 0), (1, 0), (1, "0", 0), (float("nan"), 0, 0), (-0.1, 0, 0)])
+def test_a_colour_that_is_none_is_refused(matte, color) -> None:
+    with pytest.raises(InputError, match=r"numbers in \[0, 1\]"):
+        matte.composite(color)
+
+
+def test_mattes_are_told_apart_and_kept_in_sets(matte, engine) -> None:
+    other = engine(picture(96, 120), banded_trimap(96, 120))
+
+    assert matte != other
+    assert len({matte, other, matte}) == 2
+
+
+def test_a_path_is_a_path_though_weights_have_its_name(weights_file, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").write_bytes(weights_file.read_bytes())
+
+    for load in (mematte.load, mematte.Engine.from_pretrained):
+        assert load(Path("tiny"), device="cpu", precision="float32").weights_name == "random"

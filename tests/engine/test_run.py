@@ -8,8 +8,17 @@ import pytest
 import torch
 
 from mematte.engine import Engine
+from mematte.engine.device import choose_precision
 from mematte.engine.plan import tiles
-from mematte.errors import DeviceError, InputError, SizeMismatchError, TrimapError
+from mematte.errors import (
+    DeviceError,
+    ImageFileError,
+    InputError,
+    SizeMismatchError,
+    TrimapError,
+    WeightsError,
+)
+from mematte.image import write_alpha
 from mematte.model import TINY, teacher, within_budget
 from mematte.weights import build
 
@@ -210,6 +219,7 @@ def test_bad_input_is_refused_by_name(engine, image, trimap, error, message) -> 
         ({"precision": "float8"}, DeviceError, "float8"),
         ({"device": "cpu", "precision": "float16"}, DeviceError, "bfloat16 or float32"),
         ({"max_global_tokens": -1}, InputError, "-1"),
+        ({"max_global_tokens": 1.5}, InputError, "a whole number"),
     ],
 )
 def test_what_is_not_there_is_an_error_and_not_something_else(weights, options, error, message) -> None:
@@ -257,3 +267,41 @@ def test_a_gpu_gives_what_the_cpu_gives(weights, engine, precision, tolerance) -
     alpha = Engine(weights, device="cuda", precision=precision)(image, trimap).alpha
 
     assert np.abs(alpha - engine(image, trimap).alpha).max() < tolerance
+
+
+@pytest.mark.parametrize(
+    ("precision", "error", "message"),
+    [("float32", WeightsError, "random computes NaN"), ("bfloat16", DeviceError, "--precision float32")],
+)
+def test_an_alpha_that_is_no_number_is_an_error(precision, error, message) -> None:
+    weights = random_weights()
+    state = {
+        name: value * 0 - 1 if name.endswith("running_var") else value
+        for name, value in weights.state.items()
+    }
+    engine = Engine(replace(weights, state=state), device="cpu", precision=precision)
+
+    with pytest.raises(error, match=message):
+        engine(picture(40, 50), banded_trimap(40, 50))
+
+
+def test_an_engine_is_made_of_weights_and_not_of_their_name() -> None:
+    with pytest.raises(InputError, match=r"not of 'tiny'. mematte.load\(\)"):
+        Engine("tiny")
+
+
+@pytest.mark.parametrize(("native", "dtype"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_auto_takes_bfloat16_where_a_gpu_computes_and_does_not_emulate_it(monkeypatch, native, dtype) -> None:
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native
+    )
+
+    assert choose_precision("auto", torch.device("cuda")) == dtype
+
+
+def test_the_limit_of_pixels_can_be_lifted_and_lowered(engine, tmp_path) -> None:
+    write_alpha(tmp_path / "photo.png", np.zeros((40, 50), np.float32))
+
+    with pytest.raises(ImageFileError, match="50x40 px"):
+        engine(tmp_path / "photo.png", banded_trimap(40, 50), max_pixels=1999)
+    assert engine(tmp_path / "photo.png", banded_trimap(40, 50), max_pixels=2000).alpha.shape == (40, 50)

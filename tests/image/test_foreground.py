@@ -65,3 +65,8 @@ def test_tiles_cover_every_pixel_with_weights_that_sum_to_one(length: int) -> No
         assert 0 < span.stop - span.start <= 64
         total[span] += weight
     np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+def test_a_single_pixel_keeps_its_colour() -> None:
+    image = np.array([[[0.2, 0.5, 0.9]]], np.float32)
+    np.testing.assert_array_equal(estimate_foreground(image, np.array([[0.5]], np.float32)), image)

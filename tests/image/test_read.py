@@ -305,3 +305,18 @@ def test_a_jpeg_that_is_odd_but_whole_is_read(tmp_path: Path, rgb: np.ndarray) -
     data = (tmp_path / "p.jpg").read_bytes()
     (tmp_path / "odd.jpg").write_bytes(data[:-2] + b"\x00\x01\x02" + data[-2:] + b"trailing bytes")
     assert read_picture(tmp_path / "odd.jpg").size == (13, 17)
+
+
+def test_arrays_of_other_kinds_are_read_as_plain_ones() -> None:
+    plain = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    same = [plain.view(np.recarray), np.asfortranarray(plain), plain[::-1].copy()[::-1]]
+
+    for array in same:
+        np.testing.assert_array_equal(as_picture(array).pixels[..., 1], plain)
+        assert type(as_picture(array).pixels) is np.ndarray
+
+
+def test_a_pil_image_of_premultiplied_grey_is_read() -> None:
+    grey = Image.merge("LA", (Image.new("L", (5, 4), 200), Image.new("L", (5, 4), 128)))
+
+    assert as_picture(grey.convert("La")).size == (4, 5)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -253,3 +254,23 @@ def test_large_pictures_are_written_in_bands_that_join(
 def test_light_beyond_the_range_of_half_does_not_become_infinite(tmp_path: Path) -> None:
     write_picture(tmp_path / "sun.exr", np.full((4, 4, 3), 1e6, np.float32), linear=True)
     np.testing.assert_array_equal(read_picture(tmp_path / "sun.exr").pixels, 65504)
+
+
+def test_the_longest_name_of_a_file_can_be_written(tmp_path: Path) -> None:
+    name = "\u732b" * 83 + ".png"  # 253 of the 255 bytes that a name may have
+
+    write_alpha(tmp_path / name, np.zeros((4, 5), np.float32))
+
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_threads_that_write_one_file_are_not_in_each_others_way(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        for job in [
+            threads.submit(write_alpha, tmp_path / "a.png", np.full((64, 64), level, np.float32), force=True)
+            for level in np.linspace(0, 1, 24)
+        ]:
+            job.result()
+
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    assert np.ptp(read_picture(tmp_path / "a.png").pixels) == 0

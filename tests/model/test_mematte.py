@@ -137,3 +137,8 @@ def test_bfloat16_stays_close_to_float32(small_spec: ModelSpec, random_network: 
     assert rough.dtype == torch.float32
     assert (rough - exact).abs().max() < 0.15
     assert (rough - exact).abs().mean() < 0.02
+
+
+def test_a_spec_that_the_decoder_cannot_follow_is_refused() -> None:
+    with pytest.raises(ValueError, match="patches are 16 px, not 8"):
+        replace(TINY, patch=8)

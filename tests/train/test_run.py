@@ -201,6 +201,18 @@ def test_two_ranks_have_the_gradient_of_the_joint_batch(tmp_path) -> None:
         assert torch.allclose(theirs[1], alone.weight.grad)
 
 
+def _times(folder: Path) -> None:
+    torch.manual_seed(rank())
+    torch.save(mean_over_ranks(torch.rand(1000)), folder / f"{rank()}.pt")
+
+
+def test_ranks_agree_bit_by_bit_on_a_mean_that_the_schedule_hangs_on(tmp_path) -> None:
+    launch(partial(_times, tmp_path), 2, tmp_path)
+
+    one, other = (torch.load(tmp_path / f"{index}.pt", weights_only=True) for index in range(2))
+    assert torch.equal(one, other)
+
+
 def _fail() -> None:
     if rank() == 1:
         raise RuntimeError("rank 1 fell over")

@@ -376,3 +376,21 @@ def test_nan_in_a_file_of_ours(ours: Path) -> None:
 
     with pytest.raises(WeightsError, match=r"1 parameters hold NaN or infinite numbers: backbone\.positions"):
         load_weights(ours)
+
+
+def test_a_refused_pickle_does_not_advise_to_trust_it(tmp_path: Path) -> None:
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "network.pth")
+
+    with pytest.raises(WeightsError, match="can run any code") as refused:
+        load_weights(tmp_path / "network.pth")
+
+    assert "add_safe_globals" not in str(refused.value)
+
+
+def test_our_names_in_a_pickle(ours: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    torch.save(load_file(ours), tmp_path / "ours.pth")
+
+    with pytest.raises(WeightsError, match=r"ours.pth: this file has no `mematte` entry"):
+        load_weights(tmp_path / "ours.pth")

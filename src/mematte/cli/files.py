@@ -21,7 +21,8 @@ def check_spares_inputs(path: Path, inputs: Sequence[Path]) -> None:
 
 def is_same_file(one: Path, other: Path) -> bool:
     """Whether two names lead to one file, be it there already or not."""
-    return one.resolve() == other.resolve() or (one.exists() and other.exists() and one.samefile(other))
+    same_name = os.path.realpath(one) == os.path.realpath(other)  # Path.resolve() fails on circles of links
+    return same_name or (one.exists() and other.exists() and one.samefile(other))
 
 
 def check_new_file(path: Path, suffix: str, what: str, force: bool) -> None:
@@ -36,13 +37,15 @@ def check_new_file(path: Path, suffix: str, what: str, force: bool) -> None:
     Raises:
         OutputError: the suffix is another, the file exists, or its folder is missing or not writable.
     """
+    from mematte.image.write import partial_of, target_of
+
     if path.suffix.lower() != suffix:
         raise OutputError(f"{path}: {what} needs a name that ends in {suffix}.")
     if path.is_dir():
         raise OutputError(f"{path} is a folder; name a file in it.")
     if path.exists() and not force:
         raise OutputError(f"{path} exists. --force replaces it.")
-    folder = path.resolve().parent
+    folder = target_of(path).parent
     if not folder.is_dir():
         raise OutputError(f"{path}: the folder {folder} does not exist. Make it first.")
     trial = partial_of(path)
@@ -51,9 +54,3 @@ def check_new_file(path: Path, suffix: str, what: str, force: bool) -> None:
         trial.unlink()
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
-
-
-def partial_of(path: Path) -> Path:
-    """The name under which a file is written until it is whole; a link goes on pointing where it did."""
-    target = path.resolve()
-    return target.with_name(f".{target.stem[-120:]}.partial-{os.getpid()}{target.suffix}")

@@ -90,7 +90,7 @@ def matte(
     limit = max_pixels or DEFAULT_MAX_PIXELS
     with Messages(quiet) as messages:
         with messages.stage("read", f"Reading {image.name}"):
-            behind = _read_background(over, limit) if over is not None else None
+            behind = _read_background(over, limit, messages) if over is not None else None
             picture, known = _read(image, guide, mask is not None, radius, limit, messages)
         check_outputs(outputs, files, force, picture.size)
         with messages.stage("load", f"Loading {weights}"):
@@ -144,7 +144,9 @@ def _read(
         known = read_trimap(guide, max_pixels=limit)
         messages.note(guide, known.notes)
     else:
-        values = as_mask(guide, max_pixels=limit)
+        mask = read_picture(guide, max_pixels=limit, role="mask")
+        messages.note(guide, mask.notes)
+        values = as_mask(mask)
         if values.shape != picture.size:
             raise TrimapError(
                 f"The mask must be as large as the image: the image is {picture.size[1]}x{picture.size[0]} "
@@ -155,13 +157,15 @@ def _read(
     return picture, known
 
 
-def _read_background(over: str, limit: int) -> Picture | tuple[float, float, float]:
+def _read_background(over: str, limit: int, messages: Messages) -> Picture | tuple[float, float, float]:
     """A picture if there is a file of that name, else a colour."""
     from mematte.errors import InputError
     from mematte.image import parse_color, read_picture
 
     if Path(over).is_file():
-        return read_picture(over, max_pixels=limit, role="background")
+        background = read_picture(over, max_pixels=limit, role="background")
+        messages.note(Path(over), background.notes)
+        return background
     try:
         return parse_color(over)
     except InputError as error:

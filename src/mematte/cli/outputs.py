@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from mematte.errors import MatteError, OutputError
+from mematte.errors import ImageFileError, MatteError, OutputError
 
 from .files import check_new_file, check_spares_inputs, is_same_file
 from .report import report_of, write_report
@@ -42,7 +42,13 @@ def outputs_asked_for(
     routes: Path | None,
     report: Path | None,
 ) -> list[Output]:
-    """The outputs in the order of writing; the alpha beside the image if no matte or picture is asked for."""
+    """The outputs in the order of writing; the alpha beside the image if no matte or picture is asked for.
+
+    Raises:
+        ImageFileError: the image is a folder without a name of its own ("." or "/"): nothing lies beside it.
+    """
+    if not image.name:
+        raise ImageFileError(f"{image} is a folder, not a picture.")
     if alpha is None and cutout is None and foreground is None and composite is None:
         alpha = image.with_name(f"{image.stem}.alpha.png")
     paths: dict[Role, Path | None] = {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mematte import __version__
 from mematte.errors import OutputError
 
-from .files import check_new_file, partial_of
+from .files import check_new_file
 
 if TYPE_CHECKING:
     from mematte.engine import Matte
@@ -71,6 +71,8 @@ def write_report(path: Path, report: dict[str, Any], force: bool) -> None:
     Raises:
         OutputError: it cannot be written there; nothing is left behind.
     """
+    from mematte.image.write import partial_of, target_of
+
     check_new_file(path, ".json", "a report", force)
     partial = partial_of(path)
     try:
@@ -79,7 +81,7 @@ def write_report(path: Path, report: dict[str, Any], force: bool) -> None:
             file.write("\n")
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path.resolve())
+        partial.replace(target_of(path))
     except OSError as error:
         raise OutputError(f"{path} was not written, nothing is left behind: {error.strerror}.") from error
     finally:

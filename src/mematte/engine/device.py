@@ -55,7 +55,9 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """
     if name == "auto":
         if device.type == "cuda":
-            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+            # Without this PyTorch also counts what it emulates, slower than float32.
+            native = torch.cuda.is_bf16_supported(including_emulation=False)
+            return torch.bfloat16 if native else torch.float16
         return torch.bfloat16 if device.type == "cpu" and _bfloat16_pays() else torch.float32
     if name not in PRECISIONS:
         raise DeviceError(f"There is no precision {name!r}; use auto, {', '.join(PRECISIONS)}.")

@@ -22,7 +22,7 @@ from mematte.image import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BlockRouting:
     """Which tokens attended globally in one routed block."""
 
@@ -50,12 +50,12 @@ class Report:
     max_global_tokens: int
     unknown_share: float
     seconds: dict[str, float]
-    peak_bytes: int  # of the whole process so far on a CPU, of allocated memory on a GPU
+    peak_bytes: int  # of the whole process so far on a CPU (0 = unknown), of allocated memory on a GPU
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Matte:
     """An alpha matte and the picture it belongs to.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +16,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mematte.errors import DeviceError, InputError
-from mematte.image import FOREGROUND, UNKNOWN, Picture, as_picture, as_trimap, check_trimap
+from mematte.errors import DeviceError, InputError, WeightsError
+from mematte.image import (
+    DEFAULT_MAX_PIXELS,
+    FOREGROUND,
+    UNKNOWN,
+    Picture,
+    as_picture,
+    as_trimap,
+    check_trimap,
+)
 from mematte.image.bands import row_bands
 from mematte.model import MEMatte, within_budget
 from mematte.model.blocks import Routing
@@ -64,13 +72,22 @@ class Engine:
 
         Raises:
             DeviceError: the device or the precision is not there.
-            InputError: `max_global_tokens` is negative.
+            InputError: `max_global_tokens` is no whole number or negative, or the weights are only a name.
             WeightsError: the weights do not fill their network.
         """
-        from mematte.weights import build
+        from mematte.weights import Weights, build
 
-        if max_global_tokens is not None and max_global_tokens < 0:
-            raise InputError(f"At most {max_global_tokens} attending tokens makes no sense; use 0 or more.")
+        if not isinstance(weights, Weights):
+            raise InputError(
+                f"An engine is made of loaded weights, not of {weights!r}. mematte.load() makes one of a "
+                "name or path."
+            )
+        if max_global_tokens is not None and not (
+            isinstance(max_global_tokens, (int, np.integer)) and max_global_tokens >= 0
+        ):
+            raise InputError(
+                f"At most {max_global_tokens} attending tokens makes no sense; use a whole number, 0 or more."
+            )
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
         self.max_global_tokens = max_global_tokens
@@ -84,22 +101,45 @@ class Engine:
         ).eval()  # type: ignore[call-overload]
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | os.PathLike[str], **options: Any) -> Engine:
-        """An engine from a name, a file, a folder or a Hugging Face id; `options` as in `Engine`.
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        **options: Any,
+    ) -> Engine:
+        """An engine from a name, a file, a folder or a Hugging Face id.
+
+        Args:
+            name_or_path: a string may be any of these; a `Path` is a path, whatever names there are.
+            revision: of a Hugging Face repository: branch, tag or commit.
+            local_files_only: do not ask the hub; take what its cache holds.
+            options: as in `Engine`.
 
         Raises:
             WeightsError: nothing is there, or what is there is damaged or of another network.
         """
         from mematte.weights import load_weights
 
-        return cls(load_weights(os.fspath(name_or_path)), **options)
+        name = name_or_path if isinstance(name_or_path, str) else Path(name_or_path)
+        weights = load_weights(name, revision=revision, local_files_only=local_files_only)
+        return cls(weights, **options)
 
-    def __call__(self, image: object, trimap: object, *, progress: Progress | None = None) -> Matte:
+    def __call__(
+        self,
+        image: object,
+        trimap: object,
+        *,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        progress: Progress | None = None,
+    ) -> Matte:
         """Estimate the alpha of an image at its own resolution.
 
         Args:
             image: path, PIL image, `Picture`, or array (H, W[, 1, 3, 4]) of uint8, uint16 or float in [0, 1].
             trimap: path, PIL image, `Trimap`, or array (H, W) of uint8, uint16 or float in [0, 1].
+            max_pixels: refuse files of larger pictures, by their header.
             progress: told how far the work is.
 
         Returns:
@@ -110,9 +150,11 @@ class Engine:
             InputError: an array is of the wrong type, shape or range.
             SizeMismatchError: image and trimap differ in size.
             TrimapError: no pixel is unknown.
-            DeviceError: the device's memory does not suffice.
+            DeviceError: the device's memory does not suffice, or the precision's range does not.
+            WeightsError: the network computes NaN even in float32.
         """
-        picture, levels = as_picture(image), as_trimap(trimap)
+        picture = as_picture(image, max_pixels=max_pixels)
+        levels = as_trimap(trimap, max_pixels=max_pixels)
         warnings = check_trimap(levels.levels, picture.size)
         plan = make_plan(picture.size, self.spec, self.max_global_tokens, self.precision.itemsize)
         seconds: dict[str, float] = {}
@@ -127,6 +169,7 @@ class Engine:
                 f"{self.device} ran out of memory on {picture.size[1]}x{picture.size[0]} px; nothing was "
                 "computed. Use --max-global-tokens to let fewer tokens attend, or --device cpu."
             ) from error
+        self._check_finite(alpha)
         report = Report(
             weights=self.weights_name,
             network=self.spec.blocks,
@@ -218,10 +261,31 @@ class Engine:
             torch.cuda.synchronize(self.device)
         seconds[stage] = time.perf_counter() - start
 
+    def _check_finite(self, alpha: NDArray[np.float32]) -> None:
+        """Raise rather than give back an alpha that holds NaN."""
+        if not np.isnan(alpha.min()):  # the minimum is NaN if anything is, and needs no second array
+            return
+        if self.precision != torch.float32:
+            raise DeviceError(
+                f"The network's numbers leave the range of {str(self.precision).removeprefix('torch.')}; "
+                "use --precision float32."
+            )
+        raise WeightsError(
+            f"The network {self.weights_name} computes NaN: its weights are damaged, or its training went "
+            "wrong."
+        )
+
     def _peak_bytes(self) -> int:
-        """Peak allocated memory on a GPU; elsewhere the peak resident memory of the whole process so far."""
+        """Peak allocated memory on a GPU; elsewhere the peak resident memory of the whole process so far.
+
+        0 where the system does not tell: on Windows.
+        """
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
+        try:
+            import resource
+        except ImportError:
+            return 0
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
 

@@ -78,7 +78,7 @@ def composite(
         (H, W, 3) float32, encoded as the foreground is.
 
     Raises:
-        InputError: the arrays do not fit together.
+        InputError: the arrays do not fit together, or a colour is none.
     """
     if foreground.ndim != 3 or foreground.shape[2] != 3 or alpha.shape != foreground.shape[:2]:
         raise InputError(
@@ -87,6 +87,7 @@ def composite(
         )
     size = (alpha.shape[0], alpha.shape[1])
     if isinstance(background, tuple):
+        _check_color(background)
         behind = srgb_to_linear(np.asarray(background, np.float32)).reshape(1, 1, 3)
     else:
         behind = _cover(background, size)
@@ -97,6 +98,16 @@ def composite(
         mixed = beneath + alpha[rows][..., None] * (front - beneath)
         result[rows] = mixed if linear else np.clip(linear_to_srgb(mixed), 0, 1)
     return result
+
+
+def _check_color(color: tuple[object, ...]) -> None:
+    if len(color) != 3 or not all(
+        isinstance(value, (int, float, np.number)) and 0 <= value <= 1 for value in color
+    ):
+        raise InputError(
+            f"A background colour is (red, green, blue) of numbers in [0, 1], not {color}. Divide by 255 if "
+            "it came from 8 bits."
+        )
 
 
 def _cover(background: Picture | NDArray[np.generic], size: tuple[int, int]) -> FloatArray:

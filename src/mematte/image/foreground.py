@@ -74,6 +74,8 @@ def _estimate(image: FloatArray, alpha: FloatArray) -> FloatArray:
     from pymatting.foreground.estimate_foreground_ml import estimate_foreground_ml
 
     image = np.maximum(image, 0, dtype=np.float32)
+    if alpha.size == 1:
+        return image  # PyMatting divides by zero, and one pixel has no neighbour to learn from
     # PyMatting clips to [0, 1]; its solution scales with the image, so highlights go through as parts of
     # the highest.
     scale = max(1.0, float(image.max()))

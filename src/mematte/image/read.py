@@ -188,7 +188,7 @@ def read_picture(
     if "CMYK" in (spec.get_string_attribute(f"{name}:ColorSpace") for name in ("jpeg", "tiff", "psd")):
         notes.append("CMYK, converted to RGB by formula, without its profile")
     linear = _is_linear(spec, kind, dtype)
-    if linear and kind == "tiff":
+    if linear and kind == "tiff" and role in ("photo", "background"):  # the others are numbers, not light
         notes.append("float TIFF, taken as scene-linear")
     orientation = spec.get_int_attribute("Orientation", 1)
     color = upright(color, orientation)
@@ -220,7 +220,8 @@ def _assemble(
         if (alpha >= opaque).all():
             alpha = None  # it says nothing
         else:
-            notes.append(f"the {role}'s own alpha channel is ignored")
+            what = "taken for the mask" if role == "mask" else "ignored"
+            notes.append(f"the {role}'s own alpha channel is {what}")
             alpha = np.ascontiguousarray(alpha)
     return Picture(np.ascontiguousarray(color), linear, alpha, metadata, tuple(notes))
 
@@ -228,8 +229,11 @@ def _assemble(
 def _check_file(path: Path) -> None:
     """Raise for what can be said without looking into the file."""
     try:
+        str(path).encode()  # OpenImageIO takes nothing else
         mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
+    except UnicodeError:
+        raise ImageFileError(f"The name {str(path)!a} is not valid UTF-8. Rename the file.") from None
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a name with a null byte
         raise ImageFileError(f"{path} does not exist.") from None
     except OSError as error:
         raise ImageFileError(f"{path} cannot be opened: {error.strerror}.") from error
@@ -346,6 +350,11 @@ def _is_linear(spec: oiio.ImageSpec, kind: str, dtype: str) -> bool:
 
 
 def _from_array(array: NDArray[Any], role: str) -> Picture:
+    if isinstance(array, np.ma.MaskedArray):
+        raise InputError(
+            f"The {role} is a masked array, and nothing says what lies behind its mask. Fill it."
+        )
+    array = np.asarray(array)  # subclasses such as numpy.matrix index otherwise
     shape = "x".join(map(str, array.shape))
     if array.ndim == 2:
         array = array[..., None]
@@ -410,6 +419,8 @@ def _from_pil(source: Any, role: str) -> Picture:
     else:
         if image.mode == "CMYK":
             notes.append("CMYK, converted to RGB by formula, without its profile")
+        if image.mode == "La":
+            image = image.convert("LA")  # the only thing that PIL makes of it
         grey = image.mode in ("1", "L")
         transparent = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
         array = np.asarray(

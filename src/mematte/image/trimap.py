@@ -119,7 +119,8 @@ def check_trimap(levels: Levels, image_size: tuple[int, int] | None = None) -> t
     if not has_unknown:
         raise TrimapError(
             "The trimap has no unknown pixel, so there is nothing to estimate. Paint the edge of the object "
-            "grey (128), or make a trimap from a mask with `mematte trimap MASK`."
+            "grey (128), or make a trimap from a mask with `mematte trimap MASK` or --mask; where the mask "
+            "has no soft edge, with a radius above 0."
         )
     missing = []
     if not has_foreground:
@@ -222,6 +223,11 @@ def _grey(picture: Picture, role: str) -> NDArray[Any]:
 
 
 def _reject_labels(grey: NDArray[Any], role: str, wanted: str, most: int) -> None:
+    if grey.dtype == np.uint16 and most < int(grey.max()) <= 255:
+        raise TrimapError(
+            f"The {role} has 16 bits per pixel, but its values are 0 to {int(grey.max())}, as 16-bit levels "
+            "all black. Save it with 8 bits, or multiply by 257."
+        )
     if grey.dtype.kind == "u" and 0 < (highest := int(grey.max())) <= most:
         raise TrimapError(
             f"The {role} seems to hold labels: its values are 0 to {highest}, as levels of {grey.dtype} "

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -99,11 +100,11 @@ def check_output(
             f"{path}: {form.name} holds at most {form.most_px} px per side; this is {size[1]}x{size[0]} px. "
             "Use .png, .tif or .exr."
         )
-    folder = path.resolve().parent
+    folder = target_of(path).parent
     try:
         is_folder, exists, has_folder = path.is_dir(), path.exists(), folder.is_dir()
         if has_folder and not is_folder:
-            temporary = _temporary(path)
+            temporary = partial_of(path)
             temporary.touch(exist_ok=False)
             temporary.unlink()
     except OSError as error:
@@ -297,14 +298,14 @@ def _write(
 @contextlib.contextmanager
 def _in_place(path: Path, force: bool) -> Iterator[Path]:
     """A temporary file beside `path`: takes its place if the block succeeds, vanishes if it does not."""
-    temporary = _temporary(path)
+    temporary = partial_of(path)
     try:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())  # some file systems say only now that the disk is full
         if path.exists() and not force:
             raise OutputError(f"{path} was made by someone else meanwhile. --force (force=True) replaces it.")
-        temporary.replace(path.resolve())  # resolved: a link goes on pointing where it did
+        temporary.replace(target_of(path))
     except OSError as error:
         if isinstance(error, OutputError):
             raise
@@ -313,9 +314,31 @@ def _in_place(path: Path, force: bool) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _temporary(path: Path) -> Path:
-    target = path.resolve()
-    return target.with_name(f".{target.stem[-120:]}.partial-{os.getpid()}{path.suffix}")
+def target_of(path: Path) -> Path:
+    """Where a file written as `path` goes: a link goes on pointing where it did.
+
+    Raises:
+        OutputError: links that lead in a circle, or a name that OpenImageIO cannot take.
+    """
+    try:
+        str(path).encode()
+        path.stat()
+    except UnicodeError:
+        raise OutputError(f"The name {str(path)!a} is not valid UTF-8. Choose another.") from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+    return path.resolve()
+
+
+def partial_of(path: Path) -> Path:
+    """A name, new at each call, under which a file is written until it is whole: beside its place.
+
+    New, because neither another thread nor what a killed process left may be in the way; short, because
+    40 characters are at most 160 of the 255 bytes that a name may have.
+    """
+    target = target_of(path)
+    return target.with_name(f".{target.stem[:40]}.partial-{secrets.token_hex(6)}{target.suffix}")
 
 
 def _reserve(temporary: Path, bytes_needed: int) -> None:

@@ -31,6 +31,8 @@ class ModelSpec:
             raise ValueError(f"A block string is made of W, R and G, not {self.blocks!r}.")
         if self.channels % self.heads or self.channels % 4:
             raise ValueError(f"{self.channels} channels cannot be split among {self.heads} heads.")
+        if self.patch != 16:
+            raise ValueError(f"The decoder doubles four times, so patches are 16 px, not {self.patch}.")
 
 
 TINY = ModelSpec(

@@ -58,15 +58,17 @@ def ranks() -> int:
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:
-    """The mean over all ranks, for a loss: its gradient is that of this rank's part.
+    """The mean over all ranks; of a loss, with the gradient of this rank's part.
 
-    With gradients averaged afterwards, a loss of this mean has the gradient of the joint batch.
+    With gradients averaged afterwards, a loss of this mean has the gradient of the joint batch. Without a
+    gradient the mean is the same bit by bit in all ranks: a schedule may hang on it.
     """
     if not dist.is_initialized():
         return value
-    total = value.detach().clone()
-    dist.all_reduce(total)
-    return value + (total / ranks() - value).detach()
+    mean = value.detach().clone()
+    dist.all_reduce(mean)
+    mean /= ranks()
+    return value + (mean - value).detach() if value.requires_grad else mean
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:

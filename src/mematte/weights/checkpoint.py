@@ -159,8 +159,8 @@ def from_metadata(state: dict[str, Tensor], metadata: Mapping[str, str], path: P
     """Tensors and the metadata beside them -> `Weights`, checked."""
     if METADATA_KEY not in metadata:
         raise WeightsError(
-            f"{path}: this .safetensors file has no `{METADATA_KEY}` entry in its metadata, so nothing says "
-            f"which network it is for. Files written by `mematte convert` have it."
+            f"{path}: this file has no `{METADATA_KEY}` entry in its metadata, so nothing says which network "
+            f"it is for. The .safetensors files that `mematte convert` writes have it."
         )
     try:
         described = json.loads(metadata[METADATA_KEY])

@@ -125,7 +125,7 @@ def _pickle_refused(path: Path, error: Exception) -> str:
         named = [
             line.strip() for line in text.splitlines() if "WeightsUnpickler error" in line or "GLOBAL" in line
         ]
-        reason = named[0] if named else "objects other than tensors"
+        reason = named[0].split(" Please use")[0] if named else "objects other than tensors"
         return (
             f"{path}: the file holds pickled Python objects besides tensors ({reason[:200]}). Reading those "
             f"can run any code, so mematte never does. Where you trust the file, save its tensors alone: "
