@@ -9,6 +9,7 @@ from pathlib import Path
 from .engine import Engine, Matte
 from .engine.device import choose_device, choose_precision
 from .errors import MatteWarning
+from .files import check_spares_inputs
 from .image import DEFAULT_MAX_PIXELS, check_output
 from .weights import load_weights
 
@@ -69,6 +70,8 @@ def cut(
     Raises:
         MatteError: as `load`, `Engine` and `Matte.save_cutout` raise; nothing was written then.
     """
+    read = [Path(source) for source in (image, trimap) if isinstance(source, (str, os.PathLike))]
+    check_spares_inputs(Path(output), read)
     check_output(output, "cutout", force)  # before the work, not after it
     matte = load(weights, device=device, precision=precision)(image, trimap, max_pixels=max_pixels)
     for warning in matte.report.warnings:

@@ -48,9 +48,14 @@ def test_an_unknown_contender_is_an_error_that_lists_the_known(name: str) -> Non
         contender(name)
 
 
+def test_a_mistyped_name_is_told_before_anything_is_measured() -> None:
+    with pytest.raises(InputError, match="no contender 'sam:small'"):
+        compare(["mematte:tiny:float32", "sam:small"], [100_000])
+
+
 def test_a_row_that_fails_says_why() -> None:
-    with pytest.raises(MatteError, match=r"sam:small at 64 px failed: .*no contender 'sam:small'"):
-        compare(["sam:small"], [64], threads=1, repeats=1)
+    with pytest.raises(MatteError, match=r"weights:nowhere.safetensors at 64 px failed: .*nowhere"):
+        compare(["weights:nowhere.safetensors"], [64], threads=1, repeats=1)
 
 
 def test_the_command_prints_the_table_on_stdout() -> None:

@@ -127,7 +127,8 @@ def test_the_report_says_what_was_done(folder: Path, matte: Run) -> None:
     report = json.loads((folder / "report.json").read_text())
     trimap = cv2.imread("photo_trimap.png", cv2.IMREAD_UNCHANGED)
     assert set(report) == {
-        "version", "inputs", "outputs", "weights", "network", "device", "precision", "size", "padded",
+        "version", "inputs", "outputs", "weights",
+        "weights_source", "network", "device", "precision", "size", "padded",
         "tokens", "max_global_tokens", "unknown_share", "routing", "seconds", "peak_bytes", "notes",
         "warnings",
     }  # fmt: skip

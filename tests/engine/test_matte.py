@@ -122,6 +122,13 @@ def test_cut_looks_at_the_output_before_it_works(tmp_path) -> None:
     assert (tmp_path / "cutout.png").read_bytes() == b"precious"
 
 
+def test_cut_never_writes_over_what_it_reads(tmp_path) -> None:
+    cv2.imwrite(str(tmp_path / "photo.png"), picture(40, 40))
+
+    with pytest.raises(OutputError, match="one of the inputs"):
+        mematte.cut(tmp_path / "photo.png", "trimap.png", str(tmp_path / "photo.png"), force=True)
+
+
 def test_pil_images_are_accepted(engine) -> None:
     from PIL import Image
 

@@ -148,6 +148,16 @@ def test_a_batch_that_gives_no_finite_gradient_is_skipped(tmp_path, caplog) -> N
     assert all((a == b).all() for a, b in zip(before, run.network.parameters(), strict=True))
 
 
+def test_a_batch_that_is_not_finite_spoils_no_statistics(tmp_path) -> None:
+    run = Run(RECIPE, tmp_path)
+    run.network.train()
+    inputs, truth, unknown = batch()
+
+    run.advance(inputs * float("nan"), truth, unknown)
+
+    assert all(value.isfinite().all() for value in run.network.state_dict().values())
+
+
 def test_exported_weights_are_the_averaged_ones_with_a_record(tmp_path) -> None:
     run = Run(RECIPE, tmp_path)
     run.network.train()

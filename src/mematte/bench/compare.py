@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from mematte.errors import MatteError
 
+from .contenders import check_name
 from .measure import Row
 
 DEFAULT_CONTENDERS = ("vitmatte:small", "mematte:small:float32", "mematte:small:auto", "mematte:tiny:auto")
@@ -32,6 +33,8 @@ def compare(
     Raises:
         MatteError: a row's process failed; its last words are in the message.
     """
+    for name in contenders:
+        check_name(name)  # before the first one's minutes
     rows = []
     for side_px in sides_px:
         for name in contenders:

@@ -49,20 +49,29 @@ def contender(name: str) -> Run:
     Raises:
         InputError: no contender is called so.
     """
+    check_name(name)
     kind, _, rest = name.partition(":")
     size, _, precision = rest.partition(":")
-    if kind == "vitmatte" and size in ("small", "base"):
+    if kind == "vitmatte":
         return _vitmatte(size)
-    if kind == "mematte" and size in SPECS:
-        torch.manual_seed(0)
-        network = MEMatte(SPECS[size])
-        return _run_engine(
-            QuarterEngine(
-                weights_of(network, name=size, licence="none: random"), precision=precision or "auto"
-            )
-        )
     if kind == "weights":
         return _run_engine(Engine(load_weights(size), precision=precision or "auto"))
+    torch.manual_seed(0)
+    weights = weights_of(MEMatte(SPECS[size]), name=size, licence="none: random")
+    return _run_engine(QuarterEngine(weights, precision=precision or "auto"))
+
+
+def check_name(name: str) -> None:
+    """Raise if no contender is called so.
+
+    Raises:
+        InputError: it says which there are.
+    """
+    kind, _, rest = name.partition(":")
+    known = {"mematte": tuple(SPECS), "vitmatte": ("small", "base")}
+    size = rest.partition(":")[0]
+    if (kind == "weights" and size) or size in known.get(kind, ()):
+        return
     raise InputError(
         f"There is no contender {name!r}; use mematte:SPEC[:PRECISION] with SPEC one of {', '.join(SPECS)}, "
         "weights:NAME[:PRECISION], vitmatte:small or vitmatte:base."

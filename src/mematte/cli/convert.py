@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .files import check_new_file, check_spares_inputs
+from mematte.files import check_spares_inputs
+
+from .files import check_new_file
 from .messages import Messages
 from .options import ForceOption, QuietOption
 

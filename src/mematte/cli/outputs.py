@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Literal
 import typer
 
 from mematte.errors import ImageFileError, MatteError, OutputError
+from mematte.files import check_spares_inputs, is_same_file
 
-from .files import check_new_file, check_spares_inputs, is_same_file
+from .files import check_new_file
 from .report import report_of, write_report
 
 if TYPE_CHECKING:

@@ -40,6 +40,7 @@ def report_of(
         "inputs": {role: None if path is None else str(path) for role, path in inputs.items()},
         "outputs": {role: str(path) for role, path in outputs.items()},
         "weights": report.weights,
+        "weights_source": report.weights_source,
         "network": report.network,
         "device": report.device,
         "precision": report.precision,

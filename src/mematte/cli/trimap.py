@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from .files import check_spares_inputs
+from mematte.files import check_spares_inputs
+
 from .messages import Messages
 from .options import ForceOption, MaxPixelsOption, QuietOption, RadiusOption
 

@@ -41,6 +41,7 @@ class Report:
     """What was done and what it took. Sizes are (height, width) in px, memory is bytes, times are seconds."""
 
     weights: str
+    weights_source: str  # the file, or the repository, that they were read from
     network: str
     device: str
     precision: str

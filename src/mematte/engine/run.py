@@ -92,6 +92,7 @@ class Engine:
         self.precision = choose_precision(precision, self.device)
         self.max_global_tokens = max_global_tokens
         self.weights_name = weights.name
+        self.weights_source = weights.source
         self.preprocessing = weights.preprocessing
         network = build(weights)
         self.spec = network.spec
@@ -172,6 +173,7 @@ class Engine:
         self._check_finite(alpha)
         report = Report(
             weights=self.weights_name,
+            weights_source=self.weights_source,
             network=self.spec.blocks,
             device=str(self.device),
             precision=str(self.precision).removeprefix("torch."),
@@ -197,6 +199,8 @@ class Engine:
         progress: Progress,
     ) -> tuple[NDArray[np.float32], tuple[BlockRouting, ...]]:
         """Run the network as planned; `seconds` gets the time of each stage."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
         unknown = levels == UNKNOWN
         with self._timed(seconds, "prepare"):
             inputs = self._inputs(plan, picture, levels)
@@ -259,6 +263,8 @@ class Engine:
         yield
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
         seconds[stage] = time.perf_counter() - start
 
     def _check_finite(self, alpha: NDArray[np.float32]) -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 import torch
 
 from mematte.data.crops import CropSource
+from mematte.errors import MatteError
 from mematte.weights import save_weights
 
 from .ranks import launch
+from .recipe import Recipe
 from .run import Run
 
 
@@ -32,7 +34,11 @@ def main() -> None:
     parser.add_argument("--licence", default="unknown", help="of the exported weights")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    recipe = runpy.run_path(str(options.recipe))["RECIPE"]
+    if not options.recipe.is_file():
+        parser.error(f"there is no recipe {options.recipe}")
+    recipe = runpy.run_path(str(options.recipe)).get("RECIPE")
+    if not isinstance(recipe, Recipe):
+        parser.error(f"{options.recipe} defines no RECIPE, a mematte.train.recipe.Recipe")
     if options.export:
         if not (options.run / "checkpoint.pt").exists():
             parser.error(f"{options.run} holds no checkpoint to export")
@@ -40,7 +46,10 @@ def main() -> None:
         return
     if not (options.foregrounds and options.backgrounds):
         parser.error("training needs --foregrounds and --backgrounds")
-    source = CropSource(options.foregrounds, options.backgrounds)
+    try:
+        source = CropSource(options.foregrounds, options.backgrounds)
+    except MatteError as error:
+        parser.exit(1, f"Error: {error}\n")
     options.run.mkdir(parents=True, exist_ok=True)
     launch(lambda: Run(recipe, options.run).train(source), options.ranks, options.run)
 

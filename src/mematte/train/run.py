@@ -64,6 +64,7 @@ class Run:
     def train(self, source: CropSource) -> None:
         """Train until the recipe's hours are over, saving every two minutes."""
         rng = np.random.default_rng([self.recipe.seed, self.step, rank()])
+        torch.manual_seed(int(rng.integers(2**63)))  # each rank's Gumbel noise is its own
         self.network.train()
         clock = saved = time.monotonic()
         making = 0.0
@@ -110,6 +111,9 @@ class Run:
             self.average.update_parameters(self.network)
         else:
             log.warning("step %d: the gradient is not finite; the batch is skipped", self.step)
+            # What spoilt the gradient may have spoilt the running statistics too; the average's are whole.
+            for spoilt, whole in zip(self.network.buffers(), self.average.module.buffers(), strict=True):
+                spoilt.copy_(whole)
         self.network.zero_grad(set_to_none=True)
         self.step += 1
         self.crops += len(inputs) * ranks()
