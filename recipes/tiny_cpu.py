@@ -21,6 +21,7 @@ RECIPE = Recipe(
         ("known_l1", 1.0),
         ("laplacian", 4.0),
         ("gradient", 0.25),
-        ("routing", 1.0),
+        ("routing", 2.0),
     ),
+    routers_balance=1.0,
 )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mematte.model.blocks import Routing
-from mematte.train.batr import attending_share, batch_constraint
+from mematte.train.batr import attending_shares, batch_constraint
 from mematte.train.losses import laplacian, matting_losses, region_l1
 
 PUBLISHED = {
@@ -76,15 +76,15 @@ def test_the_batch_meets_the_target_not_each_image() -> None:
     alike = [routing([1.0, 0, 0, 0], [0.0, 1, 0, 0])]
     greedy = [routing([1.0, 1, 1, 1], [1.0, 1, 1, 1])]
 
-    assert batch_constraint(attending_share(easy_and_hard)).item() == 0
-    assert batch_constraint(attending_share(alike)).item() == 0
-    assert batch_constraint(attending_share(greedy)).item() == 0.75**2
+    assert batch_constraint(attending_shares(easy_and_hard)).item() == 0
+    assert batch_constraint(attending_shares(alike)).item() == 0
+    assert batch_constraint(attending_shares(greedy)).item() == 0.75**2
 
 
-def test_the_share_is_the_mean_over_routers_images_and_tokens() -> None:
+def test_shares_are_means_over_images_and_tokens() -> None:
     routings = [routing([1.0, 0, 0, 0], [1.0, 1, 0, 0]), routing([0.0, 0, 0, 0], [0.0, 0, 0, 1])]
 
-    assert attending_share(routings).item() == 4 / 16
+    assert attending_shares(routings).tolist() == [3 / 8, 1 / 8]
 
 
 def test_the_constraint_pushes_the_share_towards_its_target() -> None:
@@ -93,3 +93,11 @@ def test_the_constraint_pushes_the_share_towards_its_target() -> None:
         batch_constraint(value).backward()
         assert value.grad is not None
         assert value.grad.sign().item() == direction
+
+
+def test_the_balance_tells_one_greedy_router_from_four_modest_ones() -> None:
+    greedy, modest = torch.tensor([1.0, 0, 0, 0]), torch.full((4,), 0.25)
+
+    assert batch_constraint(greedy).item() == batch_constraint(modest).item() == 0
+    assert batch_constraint(modest, balance=1).item() == 0
+    assert batch_constraint(greedy, balance=1).item() == pytest.approx((0.75**2 + 3 * 0.25**2) / 4)

@@ -15,14 +15,19 @@ from mematte.model.blocks import Routing
 TARGET_SHARE = 0.25
 
 
-def attending_share(routings: Sequence[Routing]) -> Tensor:
-    """Mean share of attending tokens over routers, images and tokens: a scalar in [0, 1], with gradient."""
-    return torch.stack([routing.attend.float().mean() for routing in routings]).mean()
+def attending_shares(routings: Sequence[Routing]) -> Tensor:
+    """(R,) mean share of attending tokens of each router, over images and tokens, with gradient."""
+    return torch.stack([routing.attend.float().mean() for routing in routings])
 
 
-def batch_constraint(share: Tensor, target: float = TARGET_SHARE) -> Tensor:
-    """(share - target) squared: an easy image may attend less so that a hard one can attend more.
+def batch_constraint(shares: Tensor, target: float = TARGET_SHARE, balance: float = 0.0) -> Tensor:
+    """(mean share - target) squared: an easy image may attend less so that a hard one can attend more.
 
-    `share` is the `attending_share` of the whole batch, all processes' parts together.
+    Args:
+        shares: (R,) `attending_shares` of the whole batch, all processes' parts together.
+        target: mean share over routers.
+        balance: weight of the mean of (share - target) squared over the single routers. The paper has none; a
+            short training without a teacher else meets the target by one router that sends everybody to
+            attention and others that send nobody, which is a choice of blocks and not of tokens.
     """
-    return (share - target) ** 2
+    return (shares.mean() - target) ** 2 + balance * ((shares - target) ** 2).mean()

@@ -41,6 +41,7 @@ class Recipe:
         ("gradient", 1.0),
         ("routing", 1.0),
     )
+    routers_balance: float = 0.0  # see `batch_constraint`
     noise_ends_at: float = 0.65  # progress at which the routers' decisions are no longer random
     seed: int = 0
 

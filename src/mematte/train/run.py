@@ -22,7 +22,7 @@ from mematte.weights import Weights
 from mematte.weights.checkpoint import weights_of
 
 from .batches import make_batch
-from .batr import attending_share, batch_constraint
+from .batr import attending_shares, batch_constraint
 from .losses import matting_losses
 from .ranks import average_gradients, mean_over_ranks, rank, ranks
 from .recipe import Recipe
@@ -99,8 +99,8 @@ class Run:
         with torch.autocast("cpu", torch.bfloat16):
             matting = self.network(inputs, partial(gumbel, noise=self.recipe.routing_noise(self.progress)))
         losses = matting_losses(matting.alpha, truth, unknown)
-        share = mean_over_ranks(attending_share(matting.routings))
-        losses["routing"] = batch_constraint(share, self.recipe.target_share)
+        shares = mean_over_ranks(attending_shares(matting.routings))
+        losses["routing"] = batch_constraint(shares, self.recipe.target_share, self.recipe.routers_balance)
         total = torch.stack([self.loss_weights[name] * loss for name, loss in losses.items()]).sum()
         total.backward()
         average_gradients(self.network.parameters())
@@ -118,7 +118,7 @@ class Run:
         self.step += 1
         self.crops += len(inputs) * ranks()
         figures = {name: loss.item() for name, loss in losses.items()}
-        return figures | {"share": share.item(), "norm": norm.item()}
+        return figures | {"share": shares.mean().item(), "norm": norm.item()}
 
     def report(self, record: dict[str, float], making: float) -> None:
         """Add a line to log.jsonl."""
