@@ -167,3 +167,15 @@ def test_an_existing_file_is_kept_if_asked_and_when_writing_fails(
 
     assert path.read_bytes() == b"precious"
     assert listing(tmp_path) == ["mine.safetensors"]
+
+
+def test_others_may_read_what_is_written(
+    random_network: Callable[..., MEMatte], small_spec: ModelSpec, tmp_path: Path
+) -> None:
+    (tmp_path / "ordinary").touch()
+
+    save_weights(
+        weights_of(random_network(small_spec), name="noise", licence="MIT"), tmp_path / "w.safetensors"
+    )
+
+    assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "ordinary").stat().st_mode

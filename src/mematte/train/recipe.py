@@ -44,6 +44,7 @@ class Recipe:
     routers_balance: float = 0.0  # see `batch_constraint`
     noise_ends_at: float = 0.65  # progress at which the routers' decisions are no longer random
     seed: int = 0
+    data: str = ""  # what it is trained on and under which licences, for the record in the weights
 
     def phase(self, progress: float) -> Phase:
         """The phase that `progress` (0 ... 1) of the run lies in."""

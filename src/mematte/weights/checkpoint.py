@@ -137,7 +137,10 @@ def save_weights(
         raise WeightsError(f"{what}: the training record must be plain JSON: {error}.") from error
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode
         save_file(tensors, partial, metadata=metadata)
+        partial.chmod(mode)  # safetensors makes files that only their owner may read
         partial.replace(path)
     except Exception as error:  # safetensors has an error of its own for a full disk
         raise OutputError(f"{path} cannot be written: {error}. Nothing was left behind.") from error
