@@ -31,9 +31,10 @@ def main() -> int:
     parser.add_argument("--precision", default="auto", help="auto, float32 or bfloat16")
     parser.add_argument("--unquantised", action="store_true", help="score float alphas, not 8-bit ones")
     options = parser.parse_args()
+    shares: list[dict[int, float]] = []
     try:
         predict = (
-            _network(options.weights, options.precision)
+            _network(options.weights, options.precision, shares)
             if options.method == "network"
             else _pymatting(options.method)
         )
@@ -43,15 +44,34 @@ def main() -> int:
     except MatteError as error:
         sys.stderr.write(f"Error: {error}\n")
         return 1
-    sys.stdout.write(result.table() + "\n")
+    sys.stdout.write(result.table() + "\n" + _share_lines(shares))
     return 0
 
 
-def _network(weights: str, precision: str) -> Predict:
+def _network(weights: str, precision: str, shares: list[dict[int, float]]) -> Predict:
+    """A network as a method; `shares` gets each picture's attending share by routed block."""
     from mematte.api import load
 
     engine = load(weights, precision=precision)
-    return lambda image, trimap: engine(image, trimap).alpha
+
+    def predict(image: NDArray[np.uint8], trimap: NDArray[np.uint8]) -> NDArray[np.float32]:
+        matte = engine(image, trimap)
+        shares.append({routing.block: routing.share for routing in matte.routings})
+        return matte.alpha
+
+    return predict
+
+
+def _share_lines(shares: list[dict[int, float]]) -> str:
+    """Per routed block: the attending tokens' share, mean over pictures, smallest and largest."""
+    lines = ""
+    for block in shares[0] if shares else ():
+        of_block = [picture[block] for picture in shares]
+        lines += (
+            f"block {block}: {np.mean(of_block):.1%} of the tokens attend globally "
+            f"({min(of_block):.1%} to {max(of_block):.1%})\n"
+        )
+    return lines
 
 
 def _pymatting(method: str) -> Predict:

@@ -36,7 +36,7 @@ LOG_STEPS = 50
 class Run:
     """The state of a run (network, optimisers, averaged weights, steps, seconds) and what moves it on."""
 
-    def __init__(self, recipe: Recipe, folder: Path, resume_from: Path | None = None) -> None:
+    def __init__(self, recipe: Recipe, folder: Path) -> None:
         self.recipe = recipe
         self.folder = folder
         self.step = 0
@@ -52,7 +52,7 @@ class Run:
         )
         self.loss_weights = dict(recipe.loss_weights)
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoint = resume_from or folder / "checkpoint.pt"
+        checkpoint = folder / "checkpoint.pt"
         if checkpoint.exists():
             self.load(checkpoint)
 
