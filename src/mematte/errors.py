@@ -7,6 +7,8 @@
     │   └── SizeMismatchError   image and trimap differ in size
     ├── InputError              an argument is of the wrong type, shape or range
     ├── WeightsError            weights are missing, damaged, or of another network
+    ├── DataError               training data are missing, damaged, or do not pair
+    ├── TrainingError           a training run cannot start, or cannot go on
     └── DeviceError             the device or precision asked for is not there
 
 Messages say what is wrong, the values, and what to do next. Each class is also the built-in error
@@ -59,6 +61,14 @@ class SizeMismatchError(TrimapError):
 
 class WeightsError(MatteError, ValueError):
     """Weights are missing, damaged, or of another network."""
+
+
+class DataError(MatteError, ValueError):
+    """Training data are missing, damaged, or do not pair."""
+
+
+class TrainingError(MatteError, RuntimeError):
+    """A training run cannot start, or cannot go on; its last checkpoint is whole."""
 
 
 class DeviceError(MatteError, RuntimeError):

@@ -37,15 +37,44 @@ def write_pictures(root: Path) -> tuple[Path, Path]:
     return root / "fg", root / "bg"
 
 
+def write_pair(folder: Path, name: str, size: tuple[int, int] = (240, 320), trimap: bool = True) -> None:
+    """A photograph whose red is its alpha: a soft disc. AIM-500's layout."""
+    height, width = size
+    ys, xs = np.mgrid[:height, :width]
+    alpha = np.clip((height / 3 - np.hypot(ys - height / 2, xs - width / 2)) / 20 + 0.5, 0, 1)
+    levels = np.full(size, 128, np.uint8)
+    levels[cv2.erode((alpha >= 1).astype(np.uint8), np.ones((9, 9))) > 0] = 255
+    levels[cv2.erode((alpha <= 0).astype(np.uint8), np.ones((9, 9))) > 0] = 0
+    red = np.rint(alpha * 255).astype(np.uint8)
+    image = cv2.merge([np.full_like(red, 90), np.full_like(red, 40), red])
+    for role, picture in {"original": image, "mask": red, "trimap": levels}.items():
+        if role != "trimap" or trimap:
+            (folder / role).mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(folder / role / f"{name}.png"), picture)
+
+
 def small_source(folders: tuple[Path, Path]) -> CropSource:
-    """A source with a small, small-sized stock of drawings."""
-    return CropSource(*folders, bank=MatteBank(size_px=160, capacity=4, first=2, every=3))
+    """A source with few and small drawings."""
+    return CropSource(*folders, bank=MatteBank(size_px=160, capacity=4))
 
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Folders of foregrounds and of backgrounds."""
     return write_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="session")
+def photograph_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three photographs with alpha, two of them with trimaps."""
+    folder = tmp_path_factory.mktemp("photographs")
+    for name, size, trimap in (
+        ("one", (240, 320), True),
+        ("two", (200, 180), True),
+        ("three", (120, 150), False),
+    ):
+        write_pair(folder, name, size, trimap)
+    return folder
 
 
 @pytest.fixture

@@ -69,3 +69,38 @@ def test_contrast_is_measured_in_the_region_only() -> None:
     region[:4] = True
     assert compose.contrast(front, back, region) == pytest.approx(40)
     assert compose.contrast(front, back, ~region) == pytest.approx(0)
+
+
+def test_light_brightens_the_side_it_comes_from() -> None:
+    colour, alpha = np.full((60, 60, 3), 100, np.uint8), np.zeros((60, 60), np.uint8)
+    alpha[15:45, 15:45] = 255
+    lit = compose.light_from(colour, alpha, 4, np.pi, 0.5)  # from the left
+    assert lit[30, 16, 0] > 110
+    assert lit[30, 43, 0] < 90
+    assert lit[30, 30, 0] == pytest.approx(100, abs=2)
+    assert (colour == 100).all()
+
+
+def test_modulating_keeps_the_mean_brightness() -> None:
+    rng = np.random.default_rng(0)
+    texture = rng.integers(50, 200, (32, 32, 3), dtype=np.uint8)
+    result = compose.modulate(np.full((32, 32, 3), 90, np.uint8), texture, 0.5)
+    assert result.mean() == pytest.approx(90, abs=1)
+    assert result.std() > 5
+
+
+@pytest.mark.parametrize(("dark", "shot"), [(3.0, 0.0), (1.0, 0.4)])
+def test_noise_has_the_variance_of_a_sensor(dark: float, shot: float) -> None:
+    for level in (60, 180):
+        flat = np.full((200, 200, 3), level, np.uint8)
+        noisy = compose.with_noise(flat, np.random.default_rng(1), dark, shot).astype(float)
+        assert noisy.mean() == pytest.approx(level, abs=0.5)
+        assert noisy.std() == pytest.approx(np.sqrt(dark**2 + shot * level), rel=0.1)
+
+
+@pytest.mark.parametrize("size_px", [16, 75])
+def test_resampling_keeps_the_size_and_loses_detail(size_px: int) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (size_px, size_px, 3), dtype=np.uint8)
+    result = compose.resampled(picture, 0.6)
+    assert result.shape == picture.shape
+    assert result.std() < picture.std()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from mematte.data import crops
-from mematte.data.crops import CropSource
-from mematte.errors import ImageFileError, InputError
+from mematte.data.crops import Crop, CropSource
+from mematte.data.procedural import MatteBank
+from mematte.errors import DataError, InputError
 
 MakePictures = Callable[[Path], tuple[Path, Path]]
 MakeSource = Callable[[tuple[Path, Path]], CropSource]
@@ -60,6 +64,19 @@ def test_the_same_seed_and_order_give_the_same_crops(
         assert (one.trimap == two.trimap).all()
 
 
+def test_a_crop_does_not_depend_on_the_crops_before_it(
+    folders: tuple[Path, Path], make_source: MakeSource
+) -> None:
+    fresh, used = make_source(folders), make_source(folders)
+    for seed in range(10):
+        used.sample(np.random.default_rng(seed), 64)
+    for seed in (3, 12, 17):
+        one, two = (source.sample(np.random.default_rng(seed), 64) for source in (fresh, used))
+        assert (one.image == two.image).all()
+        assert (one.alpha == two.alpha).all()
+        assert (one.trimap == two.trimap).all()
+
+
 def test_sampling_does_not_touch_global_random_state(source: CropSource) -> None:
     before = np.random.get_state()[1].copy()  # type: ignore[union-attr]
     source.sample(np.random.default_rng(0), 64)
@@ -67,12 +84,12 @@ def test_sampling_does_not_touch_global_random_state(source: CropSource) -> None
 
 
 def test_image_is_the_composite_of_its_alpha(
-    folders: tuple[Path, Path], make_source: MakeSource, monkeypatch: pytest.MonkeyPatch
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Known foreground shows the foreground's colour only, known background none of it."""
-    for name in ("PROCEDURAL_SHARE", "MERGE_CHANCE", "PHOTOGRAPH_CHANCE", "RIM_CHANCE"):
+    for name in ("MERGE_CHANCE", "PHOTOGRAPH_CHANCE", "RIM_CHANCE"):
         monkeypatch.setattr(crops, name, 0.0)
-    for name in ("SHADOW_CHANCE", "CLUTTER_CHANCE", "SIMILAR_CHANCE"):
+    for name in ("LIGHT_CHANCE", "SHADOW_CHANCE", "CLUTTER_CHANCE", "SIMILAR_CHANCE"):
         monkeypatch.setattr(crops, name, 0.0)
     plain, grey = (200, 90, 40), 128
     monkeypatch.setattr(crops.compose, "jitter_colour", lambda picture, *_: picture)
@@ -82,7 +99,7 @@ def test_image_is_the_composite_of_its_alpha(
         "_background",
         lambda _self, _rng, size_px, _front: np.full((size_px, size_px, 3), grey, np.uint8),
     )
-    source, rng = make_source(folders), np.random.default_rng(0)
+    source, rng = CropSource(*folders, procedural_share=0), np.random.default_rng(0)
     for _ in range(20):
         crop = source.sample(rng, 96)
         # The channels of a foreground are sometimes exchanged: compare the sorted colours.
@@ -94,41 +111,175 @@ def test_image_is_the_composite_of_its_alpha(
         assert min(np.abs(image - expected).max() for image in permutations) <= 3
 
 
-@pytest.mark.parametrize("which", ["fg", "bg"])
-def test_an_empty_folder_says_what_was_expected(
-    make_pictures: MakePictures, tmp_path: Path, which: str
+def test_a_crop_of_a_photograph_shows_the_photograph(
+    photograph_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The photographs' red is their alpha."""
+    monkeypatch.setattr(crops.compose, "jitter_colour", lambda picture, *_: picture)
+    monkeypatch.setattr(crops.compose, "degrade", lambda picture, _: picture)
+    source, rng = CropSource(photographs=photograph_dir, procedural_share=0), np.random.default_rng(0)
+    for _ in range(40):
+        crop = source.sample(rng, 96)
+        assert np.abs(crop.image[..., 0] - crop.alpha * 255).max() <= 8  # alpha is cleaned
+        assert (crop.alpha[crop.trimap == 0] == 0).all()
+        assert (crop.alpha[crop.trimap == 255] == 1).all()
+
+
+def test_a_photographs_own_trimap_is_used_some_of_the_time(
+    photograph_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = np.full((96, 96), 128, np.uint8)
+    monkeypatch.setattr(crops, "make_trimap", lambda *_: made.copy())
+    monkeypatch.setattr(crops, "_asks_enough", lambda *_: True)
+    source, rng = CropSource(photographs=photograph_dir, procedural_share=0), np.random.default_rng(0)
+    own = [bool((source.sample(rng, 96).trimap != 128).any()) for _ in range(100)]
+    assert 0.2 < np.mean(own) < 0.6
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_the_share_of_photographs_is_the_one_asked_for(
+    folders: tuple[Path, Path], photograph_dir: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    crop = CropSource(photographs=photograph_dir, procedural_share=0).sample(np.random.default_rng(0), 64)
+    drawn = []
+    monkeypatch.setattr(CropSource, "_photograph", lambda *_: drawn.append(1) or crop)
+    monkeypatch.setattr(
+        CropSource, "_object", lambda *_: (crop.image, np.rint(crop.alpha * 255).astype(np.uint8))
+    )
+    source, rng = CropSource(*folders, photograph_dir, photograph_share=share), np.random.default_rng(0)
+    for _ in range(100):
+        source.sample(rng, 64)
+    assert abs(len(drawn) - 100 * share) < 15
+
+
+def everything(folders: tuple[Path, Path], photograph_dir: Path, **options: Any) -> CropSource:
+    """Cut-outs, photographs cut out, photographs as they are, drawings, over backgrounds."""
+    foregrounds, backgrounds = folders
+    bank = MatteBank(size_px=160, capacity=2)
+    return CropSource([foregrounds, photograph_dir], [backgrounds], [photograph_dir], bank=bank, **options)
+
+
+def same(one: Crop, two: Crop) -> bool:
+    return all((getattr(one, name) == getattr(two, name)).all() for name in ("image", "alpha", "trimap"))
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 500_000, 1_500_000])
+def test_pictures_read_on_demand_give_the_same_crops_in_any_order(
+    folders: tuple[Path, Path], photograph_dir: Path, memory_bytes: int
+) -> None:
+    in_memory = everything(folders, photograph_dir)
+    on_demand = everything(folders, photograph_dir, memory_bytes=memory_bytes)
+    expected = [in_memory.sample(np.random.default_rng([3, number]), 64) for number in range(30)]
+    for number in reversed(range(30)):
+        assert same(on_demand.sample(np.random.default_rng([3, number]), 64), expected[number])
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_makes_the_same_crops(folders: tuple[Path, Path], photograph_dir: Path) -> None:
+    source = everything(folders, photograph_dir, memory_bytes=0)
+    expected = [source.sample(np.random.default_rng(seed), 64) for seed in range(10)]
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+
+    def work() -> None:
+        fresh = (source.sample(np.random.default_rng(seed), 64) for seed in range(10))
+        sender.send([same(one, two) for one, two in zip(fresh, expected, strict=True)])
+
+    process = context.Process(target=work)
+    process.start()
+    assert receiver.poll(60)
+    assert receiver.recv() == [True] * 10
+    process.join()
+
+
+def test_one_damaged_background_among_many_is_left_out(
+    make_pictures: MakePictures, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     foregrounds, backgrounds = make_pictures(tmp_path)
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    folders = (empty, backgrounds) if which == "fg" else (foregrounds, empty)
-    with pytest.raises(InputError, match=r"no pictures in .*empty.*WebP"):
-        CropSource(*folders)
+    for number in range(120):
+        grey = np.full((24, 24, 3), number * 2, np.uint8)
+        cv2.imwrite(str(backgrounds / "noise" / f"{number:03}.png"), grey)
+    (backgrounds / "noise" / "050.png").write_bytes(b"not a picture")
+
+    def sample_all(**options: Any) -> list[Crop]:
+        source = CropSource(foregrounds, backgrounds, procedural_share=0, **options)
+        return [source.sample(np.random.default_rng(seed), 48) for seed in range(150)]
+
+    in_memory, on_demand = sample_all(), sample_all(memory_bytes=0)
+
+    assert all(same(one, two) for one, two in zip(in_memory, on_demand, strict=True))
+    named = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(named) == 2  # once by each source
+    assert all("050.png" in message for message in named)
+
+
+@pytest.mark.parametrize("which", ["fg", "bg", "photographs"])
+@pytest.mark.parametrize("content", ["nothing", "no pictures", "no folder"])
+def test_a_folder_without_pictures_is_an_error_that_names_it(
+    folders: tuple[Path, Path], photograph_dir: Path, tmp_path: Path, which: str, content: str
+) -> None:
+    bare = tmp_path / "bare"
+    if content != "no folder":
+        bare.mkdir()
+    if content == "no pictures":
+        (bare / "notes.txt").write_text("x")
+    named = {"fg": folders[0], "bg": folders[1], "photographs": photograph_dir} | {which: bare}
+    with pytest.raises(DataError, match="bare"):
+        CropSource(*named.values())
 
 
 @pytest.mark.parametrize("content", [b"", b"not a picture", "truncated"])
 @pytest.mark.parametrize("which", ["fg", "bg"])
-def test_a_damaged_file_is_named(
+def test_a_damaged_file_among_few_is_an_error_that_names_it(
     make_pictures: MakePictures, tmp_path: Path, which: str, content: bytes | str
 ) -> None:
     folders = make_pictures(tmp_path)
     file = next((tmp_path / which).rglob("*.webp"))
     file.write_bytes(file.read_bytes()[:60] if isinstance(content, str) else content)
-    with pytest.raises(ImageFileError, match=file.name):
+    with pytest.raises(DataError, match=rf"(?s)1 of the 2 (fore|back)grounds cannot be used.*{file.name}"):
         CropSource(*folders)
 
 
-def test_a_foreground_without_alpha_is_named(make_pictures: MakePictures, tmp_path: Path) -> None:
+def test_a_picture_without_alpha_among_cutouts_is_not_used_and_named(
+    make_pictures: MakePictures, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folders = make_pictures(tmp_path)
-    cv2.imwrite(str(tmp_path / "fg" / "drawn" / "opaque.webp"), np.zeros((32, 32, 3), np.uint8))
-    with pytest.raises(ImageFileError, match=r"opaque\.webp must have 4 channels"):
-        CropSource(*folders)
+    cv2.imwrite(str(tmp_path / "fg" / "drawn" / "opaque.png"), np.zeros((32, 32, 3), np.uint8))
+    CropSource(*folders)
+    assert ["opaque.png" in record.getMessage() for record in caplog.records] == [True]
 
 
-def test_a_transparent_foreground_is_named(make_pictures: MakePictures, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("level", "word"), [(0, "transparent"), (255, "opaque|not opaque")])
+def test_a_foreground_without_an_edge_is_named(
+    make_pictures: MakePictures, tmp_path: Path, level: int, word: str
+) -> None:
     folders = make_pictures(tmp_path)
-    nothing = np.zeros((32, 32, 4), np.uint8)
-    nothing[0, 0] = 1
-    cv2.imwrite(str(tmp_path / "fg" / "drawn" / "nothing.webp"), nothing, [cv2.IMWRITE_WEBP_QUALITY, 101])
-    with pytest.raises(ImageFileError, match=r"nothing\.webp is transparent"):
+    plain = np.full((32, 32, 4), level, np.uint8)
+    cv2.imwrite(str(tmp_path / "fg" / "drawn" / "plain.png"), plain)
+    with pytest.raises(DataError, match=rf"plain\.png: it .*({word})"):
         CropSource(*folders)
+
+
+def test_compositing_without_backgrounds_is_an_error_that_says_how_to_go_on(
+    folders: tuple[Path, Path], photograph_dir: Path
+) -> None:
+    for sets, share in (((folders[0],), 0), ((), 0.5), (((), (), photograph_dir), 0.5)):
+        with pytest.raises(DataError, match=r"as backgrounds.*procedural_share of 0"):
+            CropSource(*sets, procedural_share=share)
+
+
+def test_nothing_to_train_on_is_an_error(folders: tuple[Path, Path]) -> None:
+    with pytest.raises(DataError, match="nothing to train on"):
+        CropSource(backgrounds=folders[1], procedural_share=0)
+
+
+@pytest.mark.parametrize("name", ["procedural_share", "photograph_share"])
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_shares_outside_0_to_1_are_errors(folders: tuple[Path, Path], name: str, share: float) -> None:
+    with pytest.raises(InputError, match=f"{name} must be from 0 to 1"):
+        CropSource(*folders, **{name: share})
+
+
+def test_drawings_alone_need_only_backgrounds(folders: tuple[Path, Path]) -> None:
+    source = CropSource(backgrounds=folders[1], bank=MatteBank(size_px=160, capacity=2))
+    assert (source.sample(np.random.default_rng(0), 64).trimap == 128).any()

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 
-from mematte.data.foregrounds import Foreground, ForegroundLibrary, clean_alpha, edge_points, extend_colour
+from mematte.data import foregrounds
+from mematte.data.foregrounds import (
+    Foreground,
+    ForegroundLibrary,
+    clean_alpha,
+    edge_points,
+    extend_colour,
+    unmixed_colour,
+    weighted_pairs,
+)
 from mematte.data.foregrounds import random_view as view_of
 from mematte.data.pyramid import Pyramid, View
+from mematte.data.shelf import Lottery
+from mematte.errors import DataError
 
 
 def soft_disc(size: int = 120) -> np.ndarray:
@@ -104,6 +118,76 @@ def test_views_stay_within_the_scales_asked_for() -> None:
 def test_foregrounds_are_drawn_by_weight() -> None:
     plain = Foreground(Pyramid(np.zeros((40, 40, 4), np.uint8)), np.zeros((1, 2), np.int32))
     other = Foreground(plain.pyramid, plain.points)
-    library, rng = ForegroundLibrary([plain, other], [3.0, 1.0]), np.random.default_rng(0)
+    library, rng = ForegroundLibrary(Lottery.of([plain, other], [3.0, 1.0])), np.random.default_rng(0)
     share = np.mean([library.draw(rng) is plain for _ in range(2000)])
     assert share == pytest.approx(0.75, abs=0.04)
+
+
+def write_pairs(folder: Path, layout: str) -> None:
+    """A red soft disc over green: as a cut-out, or as foreground or photograph with alpha."""
+    alpha = soft_disc()
+    cover = alpha[..., None] / 255
+    red, green = (
+        np.full((120, 120, 3), (20, 20, 210), np.uint8),
+        np.full((120, 120, 3), (20, 210, 20), np.uint8),
+    )
+    if layout == "cutouts":
+        pictures = {"disc.png": np.dstack([np.where(cover > 0, red, green), alpha])}
+    elif layout == "adobe":
+        pictures = {"fg/disc.png": red, "alpha/disc.png": alpha}
+    else:
+        mixed = np.rint(red * cover + green * (1 - cover)).astype(np.uint8)
+        pictures = {"disc.jpg": mixed, "disc_alpha.png": alpha}
+    for name, picture in pictures.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        quality = [cv2.IMWRITE_JPEG_QUALITY, 100] if name.endswith(".jpg") else []
+        assert cv2.imwrite(str(folder / name), picture, quality)
+
+
+@pytest.mark.parametrize("layout", ["cutouts", "adobe", "pairs"])
+@pytest.mark.parametrize("longest_px", [1000, 60])
+def test_foregrounds_of_any_layout_keep_their_own_colour(
+    tmp_path: Path, layout: str, longest_px: int
+) -> None:
+    write_pairs(tmp_path, layout)
+    picture = ForegroundLibrary.load(tmp_path, longest_px).draw(np.random.default_rng(0)).pyramid.levels[0]
+    red, green, _, alpha = (picture[..., channel].astype(int) for channel in range(4))
+    assert len(np.unique(alpha)) > 20
+    assert green[alpha > 25].max() < 60
+    assert red[alpha > 25].min() > 180
+
+
+def test_unmixing_leaves_opaque_pixels_and_the_inputs_as_they_are() -> None:
+    alpha = soft_disc()
+    image = np.random.default_rng(0).integers(0, 256, (120, 120, 3), dtype=np.uint8)
+    before = image.copy(), alpha.copy()
+    colour = unmixed_colour(image, alpha)
+    assert (colour[alpha == 255] == image[alpha == 255]).all()
+    assert (image == before[0]).all()
+    assert (alpha == before[1]).all()
+
+
+def test_where_a_photograph_cuts_its_subject_off_is_no_edge() -> None:
+    picture = np.zeros((200, 200, 4), np.uint8)
+    picture[100:, 50:150] = 255  # stands on the lower border
+    points = Foreground.from_rgba(picture).points - 16
+    assert points[:, 1].min() >= 95
+    below = points[points[:, 1] > 190]
+    assert np.minimum(np.abs(below[:, 0] - 49.5), np.abs(below[:, 0] - 149.5)).max() <= 3
+
+
+@pytest.mark.parametrize("level", [0, 5, 250, 255])
+def test_a_foreground_that_is_the_same_everywhere_is_an_error(level: int) -> None:
+    with pytest.raises(DataError, match="everywhere"):
+        Foreground.from_rgba(np.full((40, 40, 4), level, np.uint8))
+
+
+def test_weights_are_those_of_the_innermost_folder_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foregrounds, "WEIGHTS", {"fur": 5.0, "smoke": 0.5})
+    for folder in ("fur", "fur/deep/down", "fur/smoke", "other"):
+        write_pairs(tmp_path / folder, "cutouts")
+    weights = {pair.name: weight for pair, weight in weighted_pairs(tmp_path)}
+    assert weights == {"fur/disc": 5, "fur/deep/down/disc": 5, "fur/smoke/disc": 0.5, "other/disc": 1}
+    assert {weight for _, weight in weighted_pairs(tmp_path / "fur" / "deep")} == {1}

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mematte.data import trimaps
-from mematte.data.trimaps import STYLES, distance, make_trimap, painted, without_specks
+from mematte.data.trimaps import STYLES, WIDEST_PX, distance, make_trimap, painted, without_specks
 
 
 def disc(size: int = 96, softness: float = 10) -> NDArray[np.float32]:
@@ -42,7 +42,7 @@ def test_bands_are_often_lopsided() -> None:
     for _ in range(100):
         unknown = make_trimap(alpha, rng) == 128
         ratios.append((unknown & (alpha > 0.5)).sum() / max(1, (unknown & (alpha < 0.5)).sum()))
-    assert np.mean((np.array(ratios) > 2) | (np.array(ratios) < 0.5)) > 0.4
+    assert np.mean((np.array(ratios) > 2) | (np.array(ratios) < 0.5)) > 0.25
 
 
 def test_distance_is_the_euclidean_one() -> None:
@@ -71,3 +71,32 @@ def test_a_brush_stays_inside_and_leaves_narrow_places_out() -> None:
     assert not (result & ~mask).any()
     assert result[30, 30]
     assert not result[29, 2]
+
+
+@pytest.mark.parametrize("size_px", [96, 224, 448])
+def test_wide_trimaps_reach_far_in_crops_of_any_size(size_px: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trimaps, "STYLES", {"wide": 1.0})
+    alpha = np.zeros((size_px, size_px), np.float32)
+    alpha[:, : size_px // 8] = 1
+    rng = np.random.default_rng(0)
+    reaches = [(make_trimap(alpha, rng)[0] == 128).sum() for _ in range(60)]
+    assert max(reaches) > min(WIDEST_PX, size_px * 0.8) * 0.75
+
+
+def test_dabs_leave_islands_known_between_the_strands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trimaps, "STYLES", {"dabs": 1.0})
+    monkeypatch.setattr(trimaps, "SPECKS_CHANCE", 0.0)
+    alpha = np.zeros((224, 224), np.float32)
+    for left in range(10, 200, 60):
+        alpha[:, left : left + 30] = 1
+    known = np.mean([(make_trimap(alpha, np.random.default_rng(seed)) == 255).mean() for seed in range(20)])
+    assert 0.05 < known < 0.45
+
+
+def test_a_mask_gives_the_trimap_that_tools_make(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trimaps, "STYLES", {"mask": 1.0})
+    alpha = disc(224, 2)
+    for seed in range(10):
+        trimap = make_trimap(alpha, np.random.default_rng(seed))
+        assert (trimap[(alpha > 0) & (alpha < 1)] == 128).all()
+        assert (trimap == 128).mean() < 0.6

@@ -1,234 +1,286 @@
-"""A training run: it learns, stops on time, survives being killed, and ranks add up to one batch."""
+"""A run: it learns, goes on where it was stopped, survives full disks, and processes add up to one batch."""
+
+from __future__ import annotations
 
 import errno
 import json
+import logging
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
-from mematte.data.crops import Crop
-from mematte.model import ModelSpec
-from mematte.train.batches import make_batch
-from mematte.train.ranks import average_gradients, launch, mean_over_ranks, rank, ranks
-from mematte.train.recipe import Phase, Recipe
-from mematte.train.run import Run
+from mematte.errors import DataError, OutputError, TrainingError
+from mematte.model import MEMatte
+from mematte.model.spec import teacher
+from mematte.train import Crops, Recipe, resumed, train
+from mematte.train.checkpoints import WholeCheckpoints
+from mematte.train.module import MattingTraining
+from mematte.train.run import crop_source
+from mematte.weights import load_weights, save_weights
+from mematte.weights.checkpoint import weights_of
 
-SPEC = ModelSpec(
-    "test", channels=32, heads=2, blocks="WR", detail_channels=(4, 6, 8), fusion_channels=(16, 8, 8, 8),
-    head_channels=8, window=4,
-)  # fmt: skip
-RECIPE = Recipe(
-    SPEC,
-    hours=2 / 3600,
-    phases=(Phase(0, ((64, 2, 1.0),)), Phase(0.5, ((96, 1, 1.0),))),
-    learning_rate=3e-3,
-    matrix_learning_rate=3e-3,
-    warmup_steps=1,
-)
+from .conftest import Discs
 
 
-class Discs:
-    """A source of crops that needs no files: soft bright discs on darkness."""
-
-    def sample(self, rng: np.random.Generator, size_px: int) -> Crop:
-        y, x = np.mgrid[:size_px, :size_px] - rng.uniform(size_px / 3, size_px * 2 / 3, (2, 1, 1))
-        alpha = np.clip((size_px / 4 - np.hypot(y, x)) / 6 + 0.5, 0, 1).astype(np.float32)
-        image = np.repeat(np.rint(alpha * 200 + 30).astype(np.uint8)[..., None], 3, axis=2)
-        near = np.abs(size_px / 4 - np.hypot(y, x)) < 8
-        trimap = np.where(near, 128, np.where(alpha > 0.5, 255, 0)).astype(np.uint8)
-        return Crop(image, alpha, trimap)
+def lines(folder: Path) -> list[dict[str, float]]:
+    """log.jsonl without what depends on the clock."""
+    read = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("crops_per_second", "waited")} for line in read]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+def run(recipe: Recipe, folder: Path, source: Any = None) -> Path:
+    return train(recipe, folder, device="cpu", devices=1, source=source or Discs())
 
 
-def batch(seed: int = 0):
-    return make_batch(Discs(), np.random.default_rng(seed), 64, 2)
+class KilledError(Exception):
+    pass
 
 
-def test_a_batch_holds_what_the_network_and_the_losses_take() -> None:
-    inputs, truth, unknown = batch()
+class KilledAt(Discs):
+    """A source that ends its process, as a kill would, after so many crops."""
 
-    assert (inputs.shape, truth.shape, unknown.shape) == ((2, 4, 64, 64), (2, 1, 64, 64), (2, 1, 64, 64))
-    assert set(inputs[:, 3].unique().tolist()) == {0.0, 0.5, 1.0}
-    assert ((inputs[:, 3:] == 0.5) == (unknown == 1)).all()
-    assert ((truth == 1) | (truth == 0) | (unknown == 1)).all()
-    grey = inputs[0, 0, 0, 0] * 0.229 + 0.485  # the normalisation undone
-    assert grey.item() == pytest.approx(30 / 255, abs=1e-6)
+    def __init__(self, crops: int) -> None:
+        self.left = crops
 
-
-def test_a_run_learns_what_it_is_shown(tmp_path) -> None:
-    run = Run(replace(RECIPE, hours=1), tmp_path)
-    run.network.train()
-
-    history = [run.advance(*batch(step % 4)) for step in range(60)]
-
-    first, last = (np.mean([h["unknown_l1"] for h in part]) for part in (history[:8], history[-8:]))
-    assert last < 0.5 * first
-    assert run.crops == 120
+    def sample(self, rng: np.random.Generator, size_px: int):
+        self.left -= 1
+        if self.left < 0:
+            raise KilledError
+        return super().sample(rng, size_px)
 
 
-def test_the_share_of_attending_tokens_is_drawn_to_the_target(tmp_path) -> None:
-    weights = (
-        *((name, 0.0) for name in ("unknown_l1", "known_l1", "laplacian", "gradient")),
-        ("routing", 1.0),
-    )
-    run = Run(replace(RECIPE, hours=1, loss_weights=weights, target_share=0.8), tmp_path)
-    run.network.train()
+def test_a_run_learns_what_it_is_shown(recipe: Recipe, tmp_path: Path) -> None:
+    weights = run(replace(recipe, steps=60, crops=(Crops(96, 2),), save_every=50), tmp_path)
 
-    shares = [run.advance(*batch(step % 4))["share"] for step in range(60)]
+    losses = [line["unknown_l1"] for line in lines(tmp_path)]
+    assert np.mean(losses[-8:]) < 0.6 * np.mean(losses[:8])
+    assert weights == tmp_path / "weights.safetensors"
+    assert {"recipe.json", "checkpoint.ckpt", "log.jsonl"} <= {path.name for path in tmp_path.iterdir()}
 
+
+def test_the_weights_are_the_averaged_ones_with_a_record(recipe: Recipe, tmp_path: Path) -> None:
+    weights = load_weights(run(replace(recipe, licence="MIT"), tmp_path))
+
+    state = torch.load(tmp_path / "checkpoint.ckpt", weights_only=True)["state_dict"]
+    key = "backbone.blocks.0.mlp.0.weight"
+    assert torch.equal(weights.state[key], state[f"average.module.{key}"])
+    assert not torch.equal(weights.state[key], state[f"network.{key}"])
+    assert (weights.licence, weights.training["steps"]) == ("MIT", 6)
+    assert weights.training["recipe"]["learning_rate"] == 3e-3
+
+
+def test_the_share_of_attending_tokens_is_drawn_to_the_target(recipe: Recipe, tmp_path: Path) -> None:
+    only = replace(recipe.weights, unknown_l1=0, known_l1=0, laplacian=0, gradient=0)
+    run(replace(recipe, steps=60, weights=only, target_share=0.8, save_every=100), tmp_path)
+
+    shares = [line["share"] for line in lines(tmp_path)]
     assert abs(np.mean(shares[-10:]) - 0.8) < 0.1 < abs(np.mean(shares[:5]) - 0.8)
 
 
-def test_a_run_stops_when_its_time_is_over_and_leaves_a_checkpoint_and_a_log(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("mematte.train.run.LOG_STEPS", 2)
-    run = Run(RECIPE, tmp_path)
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_killed_run_goes_on_with_the_losses_of_one_that_was_not(
+    recipe: Recipe, tmp_path: Path, accumulate: int
+) -> None:
+    recipe = replace(recipe, accumulate=accumulate)
+    run(recipe, tmp_path / "through")
+    with pytest.raises(KilledError):
+        run(recipe, tmp_path / "killed", KilledAt(crops=11))
+    until = len(lines(tmp_path / "killed"))
 
-    run.train(Discs())
+    weights = run(resumed(tmp_path / "killed"), tmp_path / "killed")
 
-    assert 1 <= run.progress < 3
-    assert [path.name for path in tmp_path.glob("*.pt")] == ["checkpoint.pt"]
-    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert lines[-1]["step"] <= run.step
-    assert {"unknown_l1", "share", "seconds", "crops"} <= set(lines[0])
-
-
-def test_a_run_that_goes_on_is_the_run_that_was_stopped(tmp_path) -> None:
-    def steps(run: Run, first: int, last: int) -> list[float]:
-        losses = []
-        run.network.train()
-        for step in range(first, last):
-            torch.manual_seed(step)  # of the Gumbel noise
-            losses.append(run.advance(*batch(step))["unknown_l1"])
-        return losses
-
-    through = steps(Run(RECIPE, tmp_path / "through"), 0, 6)
-    stopped = Run(RECIPE, tmp_path / "stopped")
-    before = steps(stopped, 0, 3)
-    stopped.save()
-    resumed = Run(RECIPE, tmp_path / "stopped")
-
-    assert (resumed.step, resumed.crops) == (3, 6)
-    assert before + steps(resumed, 3, 6) == through
+    after = lines(tmp_path / "killed")[until:]
+    assert [line["step"] for line in after] == [5, 6]  # the checkpoint was step 4's
+    assert after == lines(tmp_path / "through")[-2:]
+    through = load_weights(tmp_path / "through" / "weights.safetensors")
+    assert all(torch.equal(value, through.state[key]) for key, value in load_weights(weights).state.items())
 
 
-def test_a_full_disk_leaves_the_previous_checkpoint_whole(tmp_path, monkeypatch) -> None:
-    run = Run(RECIPE, tmp_path)
-    run.save()
-    whole = (tmp_path / "checkpoint.pt").read_bytes()
+def test_a_recipe_s_new_rate_counts_when_a_run_goes_on(recipe: Recipe, tmp_path: Path) -> None:
+    run(replace(recipe, steps=4), tmp_path)
+    before = load_weights(tmp_path / "weights.safetensors")
 
-    def full(_: object, path: Path) -> None:
-        path.write_bytes(b"half")
+    run(replace(recipe, steps=6, learning_rate=1e-12, matrix_learning_rate=1e-12, averaging=0.0), tmp_path)
+
+    state = torch.load(tmp_path / "checkpoint.ckpt", weights_only=True)
+    assert state["global_step"] == 6
+    groups = [g for o in state["optimizer_states"][0]["optimisers"] for g in o["param_groups"]]
+    assert all(group["lr"] <= 1e-12 for group in groups)
+    assert before.spec == recipe.spec
+
+
+def test_distillation_draws_the_student_to_its_teacher(recipe: Recipe, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    path = tmp_path / "teacher.safetensors"
+    save_weights(weights_of(MEMatte(teacher(recipe.spec)), name="teacher", licence="MIT"), path)
+    only = replace(
+        recipe.weights, unknown_l1=0, known_l1=0, laplacian=0, gradient=0, routing=0, distillation=1
+    )
+
+    run(replace(recipe, steps=40, weights=only, teacher=str(path), save_every=100), tmp_path / "run")
+
+    losses = [line["distillation"] for line in lines(tmp_path / "run")]
+    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
+    saved = torch.load(tmp_path / "run" / "checkpoint.ckpt", weights_only=True)["state_dict"]
+    assert not any("teacher" in key for key in saved)
+
+
+class Spoilt(Discs):
+    def sample(self, rng: np.random.Generator, size_px: int):
+        crop = super().sample(rng, size_px)
+        return replace(crop, alpha=crop.alpha * np.float32("nan"))
+
+
+def test_a_batch_that_gives_no_finite_gradient_changes_nothing(
+    recipe: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(replace(recipe, steps=2), tmp_path)
+    before = load_weights(tmp_path / "weights.safetensors").state
+
+    run(replace(recipe, steps=3), tmp_path, Spoilt())
+
+    after = load_weights(tmp_path / "weights.safetensors").state
+    assert "not finite" in caplog.text
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
+
+
+def test_a_full_disk_leaves_the_previous_checkpoint_whole_and_the_run_goes_on(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(replace(recipe, steps=2), tmp_path)
+    whole = (tmp_path / "checkpoint.ckpt").read_bytes()
+
+    def full(_: object, file: Any) -> None:
+        file.write(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("torch.save", full)
+    monkeypatch.setattr("mematte.train.checkpoints.torch.save", full)
+    with pytest.raises(OutputError, match=r"No space left on device.*--resume"):
+        run(recipe, tmp_path)
 
-    with pytest.raises(OSError, match="No space"):
-        run.save()
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
-    assert (tmp_path / "checkpoint.pt").read_bytes() == whole
-
-
-def test_a_batch_that_gives_no_finite_gradient_is_skipped(tmp_path, caplog) -> None:
-    run = Run(RECIPE, tmp_path)
-    run.network.train()
-    before = [parameter.clone() for parameter in run.network.parameters()]
-    run.loss_weights["unknown_l1"] = float("inf")
-
-    run.advance(*batch())
-
-    assert "not finite" in caplog.text
-    assert all((a == b).all() for a, b in zip(before, run.network.parameters(), strict=True))
+    assert (tmp_path / "checkpoint.ckpt").read_bytes() == whole
+    assert not list(tmp_path.glob(".*partial*"))
+    assert "the previous one is whole. The run goes on" in caplog.text
+    assert lines(tmp_path)[-1]["step"] == 6
 
 
-def test_a_batch_that_is_not_finite_spoils_no_statistics(tmp_path) -> None:
-    run = Run(RECIPE, tmp_path)
-    run.network.train()
-    inputs, truth, unknown = batch()
+def test_a_checkpoint_written_after_a_failure_is_no_failure(tmp_path: Path) -> None:
+    checkpoints = WholeCheckpoints()
+    checkpoints.save_checkpoint({}, tmp_path / "a file" / "x.ckpt")
+    (tmp_path / "blocked").write_text("")
+    checkpoints.save_checkpoint({}, tmp_path / "blocked" / "x.ckpt")
+    assert checkpoints.failure
 
-    run.advance(inputs * float("nan"), truth, unknown)
+    checkpoints.save_checkpoint({"a": 1}, tmp_path / "x.ckpt")
 
-    assert all(value.isfinite().all() for value in run.network.state_dict().values())
-
-
-def test_exported_weights_are_the_averaged_ones_with_a_record(tmp_path) -> None:
-    run = Run(RECIPE, tmp_path)
-    run.network.train()
-    for step in range(3):
-        run.advance(*batch(step))
-
-    weights = run.weights("MIT")
-
-    key = "backbone.blocks.0.mlp.0.weight"
-    assert (weights.state[key] == run.average.module.state_dict()[key]).all()
-    assert not (weights.state[key] == run.network.state_dict()[key]).all()
-    assert (weights.training["steps"], weights.training["crops"]) == (3, 6)
-    json.dumps(weights.training)
+    assert not checkpoints.failure
 
 
-@pytest.mark.parametrize(
-    ("step", "progress", "factor"),
-    [(0, 0, 0.005), (199, 0.1, 1), (500, 0.6, 1), (500, 0.8, 0.5), (500, 1, 0)],
-)
-def test_the_learning_rate_rises_stays_and_falls(step, progress, factor) -> None:
-    assert replace(RECIPE, warmup_steps=200).rate_factor(step, progress) == pytest.approx(factor)
+def test_validation_scores_the_average_and_keeps_the_best(
+    recipe: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for kind in ("image", "trimap", "alpha"):
+        (tmp_path / "pictures" / kind).mkdir(parents=True)
+    for seed in range(2):
+        crop = Discs().sample(np.random.default_rng(seed), 96)
+        for kind, pixels in (("image", crop.image), ("trimap", crop.trimap), ("alpha", crop.alpha * 255)):
+            cv2.imwrite(str(tmp_path / "pictures" / kind / f"{seed}.png"), np.asarray(pixels, np.uint8))
+
+    with caplog.at_level(logging.INFO, "mematte.train"):
+        run(replace(recipe, validation=str(tmp_path / "pictures"), validate_every=4), tmp_path / "run")
+
+    assert caplog.text.count("2 pictures: SAD") == 2  # after step 4 and after the last
+    assert load_weights(tmp_path / "run" / "best.safetensors").spec == recipe.spec
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "run")).Reload()
+    assert {"validation/sad", "validation/conn", "validation/share of block 1"} <= set(
+        events.Tags()["scalars"]
+    )
+    assert {"0/alpha", "0/routes", "1/alpha"} <= set(events.Tags()["images"])
 
 
-def test_phases_follow_progress() -> None:
-    assert RECIPE.batch(0, 0.49) == (64, 2)
-    assert RECIPE.batch(0, 0.5) == (96, 1)
+def test_a_folder_without_trimaps_cannot_validate(recipe: Recipe, tmp_path: Path) -> None:
+    for kind in ("image", "alpha"):
+        (tmp_path / kind).mkdir()
+        cv2.imwrite(str(tmp_path / kind / "a.png"), np.zeros((40, 40), np.uint8))
+
+    with pytest.raises(DataError, match="cannot validate"):
+        run(replace(recipe, validation=str(tmp_path)), tmp_path / "run")
 
 
-def _joint(folder: Path) -> None:
-    network = torch.nn.Linear(3, 1)
-    torch.nn.init.ones_(network.weight)
-    torch.nn.init.zeros_(network.bias)
-    rows = torch.arange(12.0).view(4, 3)[rank() :: ranks()]
-    share = mean_over_ranks(network(rows).mean())
-    ((share - 5) ** 2).backward()
-    average_gradients(network.parameters())
-    torch.save((share.item(), network.weight.grad), folder / f"{rank()}.pt")
+def test_a_recipe_without_pictures_says_how_to_name_them(recipe: Recipe) -> None:
+    with pytest.raises(DataError, match="backgrounds=DIR"):
+        crop_source(recipe)
 
 
-def test_two_ranks_have_the_gradient_of_the_joint_batch(tmp_path) -> None:
-    launch(partial(_joint, tmp_path), 2, tmp_path)
-
-    alone = torch.nn.Linear(3, 1)
-    torch.nn.init.ones_(alone.weight)
-    torch.nn.init.zeros_(alone.bias)
-    share = alone(torch.arange(12.0).view(4, 3)).mean()
-    ((share - 5) ** 2).backward()
-    for index in range(2):
-        theirs = torch.load(tmp_path / f"{index}.pt", weights_only=True)
-        assert theirs[0] == pytest.approx(share.item())
-        assert torch.allclose(theirs[1], alone.weight.grad)
+def test_a_folder_that_holds_no_run_cannot_be_resumed(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="holds no run"):
+        resumed(tmp_path)
+    (tmp_path / "recipe.json").write_text('{"no": "recipe"}')
+    with pytest.raises(TrainingError, match="no recipe of this version"):
+        resumed(tmp_path)
 
 
-def _times(folder: Path) -> None:
-    torch.manual_seed(rank())
-    torch.save(mean_over_ranks(torch.rand(1000)), folder / f"{rank()}.pt")
+def test_a_batch_that_cannot_be_divided_among_the_processes_is_refused(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match="2 crops of 96 px per step cannot be divided among 3"):
+        train(recipe, tmp_path, device="cpu", devices=3, source=Discs())
 
 
-def test_ranks_agree_bit_by_bit_on_a_mean_that_the_schedule_hangs_on(tmp_path) -> None:
-    launch(partial(_times, tmp_path), 2, tmp_path)
-
-    one, other = (torch.load(tmp_path / f"{index}.pt", weights_only=True) for index in range(2))
-    assert torch.equal(one, other)
+class Refusing(Discs):
+    def sample(self, *_: object):
+        raise DataError("12 of 300 files are damaged")
 
 
-def _fail() -> None:
-    if rank() == 1:
-        raise RuntimeError("rank 1 fell over")
+def test_an_error_of_the_user_s_in_a_forked_process_arrives_as_itself(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"^12 of 300 files are damaged$"):
+        train(recipe, tmp_path, device="cpu", devices=2, source=Refusing())
 
 
-def test_a_rank_that_fails_ends_the_run(tmp_path) -> None:
-    with pytest.raises(Exception, match="rank 1 fell over"):
-        launch(_fail, 2, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+class Gradients(MattingTraining):
+    """Keeps the first gradient. Batch statistics, which on a CPU each process has its own, are frozen."""
+
+    def on_train_start(self) -> None:
+        for part in self.network.modules():
+            if isinstance(part, torch.nn.BatchNorm2d):
+                part.eval()
+
+    def on_before_optimizer_step(self, *_: Any) -> None:
+        if self.global_step == 0:
+            joined = torch.cat([p.grad.flatten() for p in self.network.parameters() if p.grad is not None])
+            torch.save(joined, Path(self.trainer.default_root_dir) / f"gradient-{self.global_rank}.pt")
+
+
+def test_two_processes_have_the_gradient_of_one_with_the_joint_batch(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mematte.train.run.MattingTraining", Gradients)
+    monkeypatch.setattr(Recipe, "routing_noise", lambda *_: 0.0)  # each process has its own noise
+    joint = replace(recipe, steps=1, crops=(Crops(96, 4),), routers_balance=0.5)
+    for name, processes in (("one", 1), ("two", 2)):
+        train(joint, tmp_path / name, device="cpu", devices=processes, source=Discs())
+
+    alone = torch.load(tmp_path / "one" / "gradient-0.pt", weights_only=True)
+    for rank in range(2):
+        together = torch.load(tmp_path / "two" / f"gradient-{rank}.pt", weights_only=True)
+        assert torch.allclose(together, alone, rtol=1e-4, atol=1e-6)
+    assert alone.abs().max() > 1e-3
+    one, two = (lines(tmp_path / name)[0] for name in ("one", "two"))
+    assert two["routing"] == pytest.approx(one["routing"], rel=1e-4)  # the share of all processes together
+
+
+def test_the_routers_noise_is_the_same_after_a_stop(recipe: Recipe) -> None:
+    module = MattingTraining(recipe, MEMatte(recipe.spec), Discs())
+    scores = torch.zeros(1, 500, 2).log_softmax(-1)
+
+    first, second, other_part = (module._decide(part)(scores) for part in (0, 0, 1))
+
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other_part)

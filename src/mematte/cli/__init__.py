@@ -15,9 +15,11 @@ import typer
 from mematte import __version__
 from mematte.errors import MatteError
 
+from . import data
 from .bench import bench
 from .convert import convert
 from .matte import matte
+from .train import train
 from .trimap import trimap
 from .weights import weights
 
@@ -42,8 +44,9 @@ def _program(
     """
 
 
-for command in (matte, trimap, convert, weights, bench):
+for command in (matte, trimap, convert, weights, train, bench):
     app.command()(command)
+app.add_typer(data.app, name="data")
 
 
 def main() -> None:

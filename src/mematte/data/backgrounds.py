@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import cast
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mematte.data.pictures import as_folders, names_within, picture_files, read_rgb
 from mematte.data.pyramid import Pyramid, View
-from mematte.errors import ImageFileError, InputError
+from mematte.data.shelf import DEFAULT_MEMORY_BYTES, Entry, Lottery, Shelf
+from mematte.errors import DataError
 
 Bytes = NDArray[np.uint8]
 
@@ -20,40 +21,17 @@ BACKGROUNDS_ONLY = ("ccbysa", "elementary")
 foreground, but are never the texture of one."""
 
 
-def picture_files(folder: Path) -> list[Path]:
-    """Sorted `*.webp` of the folder and of its sub-folders, one level deep."""
-    files = sorted(folder.glob("*.webp")) + sorted(folder.glob("*/*.webp"))
-    if not files:
-        raise InputError(
-            f"There are no pictures in {folder}: expected FOLDER/*.webp or FOLDER/SOURCE/*.webp. "
-            "Name a folder that holds WebP pictures."
-        )
-    return files
-
-
-def read_picture(file: Path, longest_px: int, channels: int) -> Bytes:
-    """(H, W, channels) uint8, RGB or RGBA, at most `longest_px` long."""
-    flags = cv2.IMREAD_COLOR if channels == 3 else cv2.IMREAD_UNCHANGED
-    picture = cv2.imread(str(file), flags)
-    if picture is None:
-        raise ImageFileError(f"{file} cannot be read as a picture: it is damaged or of another format.")
-    if picture.ndim != 3 or picture.shape[2] != channels:
-        raise ImageFileError(f"{file} must have {channels} channels (RGBA, straight alpha, for foregrounds).")
-    scale = longest_px / max(picture.shape[:2])
-    if scale < 1:
-        height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
-        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-    code = cv2.COLOR_BGR2RGB if channels == 3 else cv2.COLOR_BGRA2RGBA
-    return cast(Bytes, cv2.cvtColor(picture, code))
-
-
 class BackgroundLibrary:
-    """All photographs of a folder, in memory at limited size."""
+    """The photographs of folders; each is as likely as any other."""
 
-    def __init__(self, pyramids: Sequence[Pyramid], textures: Sequence[Pyramid] | None = None) -> None:
-        """`textures`: those of the pictures that may also be the texture of a foreground; None = all."""
-        self.pyramids = list(pyramids)
-        self._textures = self.pyramids if textures is None else list(textures)
+    def __init__(self, behind: Lottery[Pyramid], textures: Lottery[Pyramid] | None = None) -> None:
+        """`textures`: those of them that may also be the texture of a foreground; None = all."""
+        self._behind = behind
+        self._textures = behind if textures is None else textures
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._behind)
 
     @property
     def textures(self) -> BackgroundLibrary:
@@ -61,30 +39,37 @@ class BackgroundLibrary:
         return BackgroundLibrary(self._textures)
 
     @classmethod
-    def load(cls, folder: Path, longest_px: int = 900) -> BackgroundLibrary:
-        """Read every picture below `folder`; see `BACKGROUNDS_ONLY`.
+    def load(
+        cls,
+        folders: Sequence[Path] | Path,
+        longest_px: int = 900,
+        memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    ) -> BackgroundLibrary:
+        """Every picture in and below the folders; see `BACKGROUNDS_ONLY`.
 
         Raises:
-            InputError: there are no pictures, or none that may be a texture.
-            ImageFileError: a picture is damaged.
+            DataError: there are no pictures, none that may be a texture, or too many damaged ones.
         """
-        files = picture_files(folder)
-        pyramids = [Pyramid(read_picture(file, longest_px, 3)) for file in files]
-        textures = [
-            pyramid
-            for file, pyramid in zip(files, pyramids, strict=True)
-            if not any(part in file.parent.name for part in BACKGROUNDS_ONLY)
-        ]
-        if not textures:
-            raise InputError(
-                f"No photograph in {folder} may be the texture of a foreground: all folders' names hold "
-                f"{' or '.join(BACKGROUNDS_ONLY)}. Add photographs that are not share-alike."
+        entries: list[Entry[Pyramid]] = []
+        textures: list[bool] = []
+        for folder in as_folders(folders):
+            for file in picture_files(folder):
+                entries.append(Entry(file, partial(read_background, file, longest_px)))
+                names = names_within(file, folder)
+                textures.append(not any(part in name for name in names for part in BACKGROUNDS_ONLY))
+        if entries and not any(textures):
+            raise DataError(
+                f"No photograph in {', '.join(map(str, as_folders(folders)))} may be the texture of a "
+                f"foreground: all folders' names hold {' or '.join(BACKGROUNDS_ONLY)}. Add photographs that "
+                "are not share-alike."
             )
-        return cls(pyramids, textures)
+        shelf = Shelf(entries, "backgrounds")
+        shelf.load(memory_bytes)
+        return cls(Lottery(shelf), Lottery(shelf, textures))
 
     def photograph(self, rng: np.random.Generator, size_px: int) -> Bytes:
         """(size_px, size_px, 3) uint8: a random part of a random photograph, at a random scale."""
-        pyramid = self.pyramids[int(rng.integers(len(self.pyramids)))]
+        pyramid = self._behind.draw(rng)
         height, width = pyramid.size_px
         smallest = size_px / min(height, width)
         # From the whole photograph to a detail at 1.3 times its own size.
@@ -95,3 +80,12 @@ class BackgroundLibrary:
         angle = float(rng.normal(0, 0.15)) if rng.random() < 0.5 else 0.0
         view = View((x, y), scale, angle, flip=bool(rng.random() < 0.5))
         return pyramid.warp_mirrored(view, size_px)
+
+
+def read_background(file: Path, longest_px: int) -> Pyramid:
+    """A photograph, at limited size.
+
+    Raises:
+        ImageFileError: it is damaged.
+    """
+    return Pyramid(read_rgb(file, longest_px))

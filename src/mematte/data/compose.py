@@ -18,6 +18,9 @@ Floats = NDArray[np.float32]
 Random = np.random.Generator
 
 _GRAIN = np.random.default_rng(0).standard_normal((640, 640, 3), dtype=np.float32)
+# Cameras interpolate colours and reduce noise: what is left is correlated between neighbours.
+_SOFT_GRAIN = cv2.GaussianBlur(_GRAIN, (0, 0), 0.8).astype(np.float32)
+_SOFT_GRAIN /= _SOFT_GRAIN.std()
 
 
 def over(foreground: Bytes, alpha: Floats, background: Bytes) -> Bytes:
@@ -69,6 +72,26 @@ def shade_rim(colour: Bytes, alpha: Bytes, sigma_px: float, strength: float) -> 
     return cast(Bytes, np.clip(colour * factor[..., None] + 0.5, 0, 255).astype(np.uint8))
 
 
+def light_from(colour: Bytes, alpha: Bytes, sigma_px: float, direction: float, strength: float) -> Bytes:
+    """Light from a direction, in radians, on a body that is round towards its outline.
+
+    The blurred alpha is taken for the height of the body: slopes that face the light are lighter.
+    """
+    height = cv2.GaussianBlur(alpha, (0, 0), sigma_px).astype(np.float32) * np.float32(sigma_px * 2.5 / 255)
+    slope_x, slope_y = (cv2.Sobel(height, cv2.CV_32F, dx, dy, scale=1 / 8) for dx, dy in ((1, 0), (0, 1)))
+    facing = -(slope_x * np.float32(np.cos(direction)) + slope_y * np.float32(np.sin(direction)))
+    factor = 1 + np.float32(strength) * np.clip(facing, -1, 1)
+    return cast(Bytes, np.clip(colour * factor[..., None] + 0.5, 0, 255).astype(np.uint8))
+
+
+def modulate(colour: Bytes, texture: Bytes, strength: float) -> Bytes:
+    """A colour made lighter and darker by the brightness of a texture, around its mean."""
+    grey = cv2.cvtColor(texture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    mean = float(grey.mean())
+    factor = 1 + np.float32(strength / max(mean, 40.0)) * (grey - np.float32(mean))
+    return cast(Bytes, np.clip(colour * factor[..., None] + 0.5, 0, 255).astype(np.uint8))
+
+
 def cast_shadow(background: Bytes, alpha: Bytes, rng: Random) -> Bytes:
     """The foreground's soft shadow on what is close behind it."""
     size_px = alpha.shape[0]
@@ -100,36 +123,54 @@ def smooth_colours(rng: Random, size_px: int) -> Bytes:
     base = base.mean() + (base - base.mean()) * rng.beta(1, 2)  # most surfaces are not vivid
     other = np.clip(base + rng.normal(0, 40) + rng.normal(0, 20, 3), 0, 255)
     mix = smooth_field(rng, size_px, int(rng.integers(1, 7)))[..., None]
-    grain = rng.uniform(0, 8) * _grain(rng, size_px)[..., :1]
+    grain = rng.uniform(0, 8) * _grain(rng, _GRAIN, size_px)[..., :1]
     surface = np.clip(base * (1 - mix) + other * mix + grain, 0, 255)
     return cast(Bytes, surface.astype(np.uint8))
 
 
-def _grain(rng: Random, size_px: int) -> Floats:
-    if size_px > _GRAIN.shape[0]:
+def _grain(rng: Random, sheet: Floats, size_px: int) -> Floats:
+    """A random (size_px, size_px, 3) part of a sheet of noise."""
+    if size_px > sheet.shape[0]:
         return rng.standard_normal((size_px, size_px, 3), dtype=np.float32)
-    y, x = rng.integers(0, _GRAIN.shape[0] - size_px + 1, 2)
-    return _GRAIN[y : y + size_px, x : x + size_px]
+    y, x = rng.integers(0, sheet.shape[0] - size_px + 1, 2)
+    return sheet[y : y + size_px, x : x + size_px]
 
 
 def degrade(picture: Bytes, rng: Random) -> Bytes:
-    """Sensor noise, slight blur or sharpening, resampling, JPEG: each sometimes."""
-    if rng.random() < 0.25:
+    """Resampling, slight blur or sharpening, sensor noise, JPEG: each sometimes."""
+    if rng.random() < 0.1:
+        picture = resampled(picture, rng.uniform(0.55, 0.95))
+    if rng.random() < 0.2:
         picture = blur(picture, rng.uniform(0.3, 0.8))
-    elif rng.random() < 0.2:
+    elif rng.random() < 0.25:
         soft = blur(picture, rng.uniform(0.6, 1.5))
         amount = rng.uniform(0.2, 0.8)
         picture = cast(Bytes, cv2.addWeighted(picture, 1 + amount, soft, -amount, 0))
+    if rng.random() < 0.45:
+        picture = with_noise(picture, rng, rng.uniform(0.3, 4), rng.uniform(0, 0.5) * rng.random())
     if rng.random() < 0.4:
-        grain = _grain(rng, picture.shape[0])
-        if rng.random() < 0.4:
-            grain = grain[..., :1]
-        noisy = picture + grain * rng.uniform(0.5, 8)
-        picture = np.clip(noisy + 0.5, 0, 255).astype(np.uint8)
-    if rng.random() < 0.3:
-        quality = int(rng.integers(55, 98))
-        picture = through_jpeg(picture, quality)
+        picture = through_jpeg(picture, int(rng.integers(50, 98)))
     return picture
+
+
+def resampled(picture: Bytes, scale: float) -> Bytes:
+    """The picture made smaller and as large again, as pictures from the web often have been."""
+    height, width = picture.shape[:2]
+    smaller = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = cv2.resize(picture, smaller, interpolation=cv2.INTER_AREA)
+    return cast(Bytes, cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC))
+
+
+def with_noise(picture: Bytes, rng: Random, dark: float, shot: float) -> Bytes:
+    """A (S, S, 3) picture with a sensor's noise: variance `dark` squared, and `shot` times the level.
+
+    Sometimes the noise is grey, sometimes neighbours have it in common.
+    """
+    grain = _grain(rng, _SOFT_GRAIN if rng.random() < 0.5 else _GRAIN, picture.shape[0])
+    if rng.random() < 0.4:
+        grain = grain[..., :1]
+    deviation = np.sqrt(dark**2 + shot * np.arange(256, dtype=np.float32)).astype(np.float32)
+    return cast(Bytes, np.clip(picture + grain * deviation[picture] + 0.5, 0, 255).astype(np.uint8))
 
 
 def through_jpeg(picture: Bytes, quality: int) -> Bytes:

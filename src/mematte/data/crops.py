@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -13,17 +14,26 @@ from numpy.typing import NDArray
 from mematte.data import compose
 from mematte.data.backgrounds import BackgroundLibrary
 from mematte.data.foregrounds import ForegroundLibrary, clean_alpha, random_view
+from mematte.data.photographs import PhotographLibrary
+from mematte.data.pictures import as_folders
 from mematte.data.procedural import MatteBank
+from mematte.data.procedural.colours import MATERIALS, colour_drawing, draw_palette, lit
+from mematte.data.shelf import DEFAULT_MEMORY_BYTES
 from mematte.data.trimaps import make_trimap
+from mematte.errors import DataError, InputError
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Random = np.random.Generator
 
 # What a crop is made of, as chances.
-PROCEDURAL_SHARE = 0.5  # drawn by `procedural`; otherwise a foreground picture
+PROCEDURAL_SHARE = 0.5  # of objects: drawn by `procedural`; the others are foreground pictures
+PHOTOGRAPH_SHARE = 0.3  # of crops, where there are photographs with alpha: not composites
+OWN_TRIMAP_CHANCE = 0.4  # the trimap that came with a photograph, instead of one made from its alpha
 MERGE_CHANCE = 0.15  # two foregrounds, one over the other
 PHOTOGRAPH_CHANCE = 0.2  # a photograph laid into a foreground picture's colours
+PALETTE_CHANCE = 0.7  # a drawing in the colours of its material; otherwise photographs as textures
+LIGHT_CHANCE = 0.35  # lit from one side, as a round body
 RIM_CHANCE = 0.2  # darker or lighter towards the outline
 SHADOW_CHANCE = 0.12  # the foreground's shadow on the background
 CLUTTER_CHANCE = 0.07  # a foreground-like object that belongs to the background
@@ -31,7 +41,7 @@ SIMILAR_CHANCE = 0.2  # the background's mean colour moved towards the foregroun
 # Levels of 255 between foreground and background, on average: with less nobody could tell them apart.
 LEAST_CONTRAST = 12
 # Strand-like kinds, whose colour changes slowly along each strand.
-THIN_KINDS = {"hair", "net", "basket", "web", "stems", "twigs", "feather", "grass", "wool"}
+THIN_KINDS = {"hair", "net", "mesh", "basket", "web", "stems", "twigs", "feather", "grass", "wool"}
 _ATTEMPTS = 6
 
 
@@ -48,30 +58,76 @@ class Crop:
 
 
 class CropSource:
-    """Endless training crops from a folder of foregrounds, one of photographs, and procedural mattes.
+    """Endless training crops: composites of foregrounds and procedural mattes, and real photographs.
 
-    Pictures are read once, here, and only read afterwards: processes forked later share them. The stock
-    of procedural mattes fills while sampling, from the generator passed to `sample`. Contract: a new
-    source, sampled in the same order with generators in the same state, gives the same crops.
+    Pictures are read here, as many as fit into memory, and shared by processes forked later; the others are
+    read again when they are drawn. Contract: a crop depends on the state of the generator passed to `sample`
+    and on the window of drawings only (see `MatteBank`), never on the crops before it, nor on what is in
+    memory.
+
+    Args:
+        foregrounds: folders of cut-outs, of foregrounds with alpha, or of photographs with alpha, which are
+            cut out here; in any layout of `mematte.data.layouts`.
+        backgrounds: folders of photographs to lie behind, and to be the texture of procedural mattes.
+        photographs: folders of photographs with alpha, and perhaps trimaps, to be taken as they are.
+        procedural_share: of objects that are drawn; the others are foregrounds. Without foregrounds all are.
+        photograph_share: of crops that are parts of photographs; the others are composites. Without
+            foregrounds and with a `procedural_share` of 0 all are.
+        foreground_px, background_px, photograph_px: the longer side that pictures are reduced to.
+        memory_bytes: for pictures, shared by all processes.
+        bank: where drawings come from.
+
+    Raises:
+        DataError: a folder does not hold what it should, more than 1 % of the pictures are damaged, or there
+            is nothing to lie behind the foregrounds. The damage of a picture that is read when it is drawn
+            shows up in `sample`, which then draws another, or raises this.
+        InputError: a share is not in [0, 1].
     """
 
     def __init__(
         self,
-        foreground_dir: Path,
-        background_dir: Path,
+        foregrounds: Sequence[Path] | Path = (),
+        backgrounds: Sequence[Path] | Path = (),
+        photographs: Sequence[Path] | Path = (),
         *,
+        procedural_share: float = PROCEDURAL_SHARE,
+        photograph_share: float = PHOTOGRAPH_SHARE,
         foreground_px: int = 1100,
         background_px: int = 900,
+        photograph_px: int = 1100,
+        memory_bytes: int = DEFAULT_MEMORY_BYTES,
         bank: MatteBank | None = None,
     ) -> None:
+        for name, share in (("procedural_share", procedural_share), ("photograph_share", photograph_share)):
+            if not 0 <= share <= 1:
+                raise InputError(f"{name} must be from 0 to 1, not {share}.")
+        front, behind, real = map(as_folders, (foregrounds, backgrounds, photographs))
+        objects = bool(front) or procedural_share > 0
+        self._procedural_share = procedural_share if front else 1.0
+        self._photograph_share = (photograph_share if objects else 1.0) if real else 0.0
+        _check_sets(objects, bool(behind), bool(real), self._photograph_share)
         cv2.setNumThreads(1)  # crops are made in parallel by processes, not by threads in each
-        self._foregrounds = ForegroundLibrary.load(Path(foreground_dir), foreground_px)
-        self._backgrounds = BackgroundLibrary.load(Path(background_dir), background_px)
+        # Each set may take an equal part of the memory that those before it have left.
+        part = memory_bytes // (1 + bool(real) + bool(behind))
+        self._foregrounds = ForegroundLibrary.load(front, foreground_px, part)
+        memory_bytes -= self._foregrounds.memory_bytes
+        self._photographs = PhotographLibrary.load(real, photograph_px, memory_bytes // (1 + bool(behind)))
+        memory_bytes -= self._photographs.memory_bytes
+        self._backgrounds = BackgroundLibrary.load(behind, background_px, memory_bytes)
         self._textures = self._backgrounds.textures
         self._bank = bank if bank is not None else MatteBank()
 
+    def move_window(self, first: int) -> None:
+        """From now on use the procedural drawings from number `first` on: what keeps long runs varied.
+
+        Moving it on by one every 30 crops or so costs 8 ms per crop.
+        """
+        self._bank.move_window(first)
+
     def sample(self, rng: Random, size_px: int) -> Crop:
         """One crop of `size_px` squared."""
+        if rng.random() < self._photograph_share:
+            return self._photograph(rng, size_px)
         for _ in range(_ATTEMPTS):
             colour, alpha = self._object(rng, size_px)
             if rng.random() < MERGE_CHANCE:
@@ -79,9 +135,11 @@ class CropSource:
             colour, alpha = self._blurred(rng, colour, alpha)
             exact = clean_alpha(alpha).astype(np.float32) / np.float32(255)
             trimap = make_trimap(exact, rng)
-            unknown = float((trimap == 128).mean())
-            if unknown > 0.04 and (unknown < 0.98 or rng.random() < 0.2):
+            if _asks_enough(trimap, rng):
                 break
+        if rng.random() < LIGHT_CHANCE:
+            strength, direction = rng.uniform(0.1, 0.7), rng.uniform(-np.pi, np.pi)
+            colour = compose.light_from(colour, alpha, rng.uniform(3, 24), direction, strength)
         if rng.random() < RIM_CHANCE:
             colour = compose.shade_rim(colour, alpha, rng.uniform(2, 14), rng.uniform(-0.25, 0.6))
         for _ in range(_ATTEMPTS):
@@ -95,14 +153,32 @@ class CropSource:
             image = compose.jitter_colour(image, rng, 0.5)
         return Crop(compose.degrade(image, rng), exact, trimap)
 
+    def _photograph(self, rng: Random, size_px: int) -> Crop:
+        """A part of a real photograph."""
+        interpolation = cv2.INTER_LINEAR if rng.random() < 0.7 else cv2.INTER_CUBIC
+        for _ in range(_ATTEMPTS):
+            photograph = self._photographs.draw(rng)
+            view = photograph.random_view(rng, size_px)
+            image, alpha, own_trimap = photograph.crop(view, size_px, interpolation)
+            exact = alpha.astype(np.float32) / np.float32(255)
+            if own_trimap is not None and rng.random() < OWN_TRIMAP_CHANCE:
+                trimap = own_trimap
+            else:
+                trimap = make_trimap(exact, rng)
+            if _asks_enough(trimap, rng):
+                break
+        if rng.random() < 0.6:
+            image = compose.jitter_colour(image, rng, 0.5)
+        return Crop(compose.degrade(image, rng), exact, trimap)
+
     def _object(self, rng: Random, size_px: int) -> tuple[Bytes, Bytes]:
         """(S, S, 3) colour, valid everywhere, and (S, S) alpha, both uint8."""
         interpolation = cv2.INTER_LINEAR if rng.random() < 0.7 else cv2.INTER_CUBIC
-        if rng.random() < PROCEDURAL_SHARE:
+        if rng.random() < self._procedural_share:
             matte = self._bank.draw(rng)
             view = random_view(rng, matte.points, matte.pyramid.size_px, size_px)
             crop = matte.pyramid.warp(view, size_px, interpolation)
-            return self._surface(rng, crop, thin=matte.kind in THIN_KINDS), np.ascontiguousarray(crop[..., 2])
+            return self._surface(rng, crop, matte.kind), np.ascontiguousarray(crop[..., 3])
         foreground = self._foregrounds.draw(rng)
         view = random_view(rng, foreground.points, foreground.pyramid.size_px, size_px)
         crop = foreground.pyramid.warp(view, size_px, interpolation)
@@ -117,9 +193,21 @@ class CropSource:
             colour = compose.jitter_colour(colour, rng)
         return colour, alpha
 
-    def _surface(self, rng: Random, crop: Bytes, thin: bool) -> Bytes:
-        """Colours for a procedural matte: two textures mixed by tint, darkened by shade."""
+    def _surface(self, rng: Random, crop: Bytes, kind: str) -> Bytes:
+        """Colours for a procedural matte: those of its material, or textures mixed by tint; lit by shade."""
         size_px = crop.shape[0]
+        light, gloss = rng.uniform(0, 1.0), rng.uniform(0, 0.8) * (rng.random() < 0.4)
+        if kind in MATERIALS and rng.random() < PALETTE_CHANCE:
+            palette = draw_palette(rng, MATERIALS[kind])
+            colour = colour_drawing(crop, palette, rng.uniform(0.5, 1.0), gloss)
+            if rng.random() < 0.3:
+                # Dirt, veins, woven threads: the brightness of a photograph, faintly.
+                texture = self._textures.photograph(rng, size_px)
+                colour = compose.modulate(colour, texture, rng.uniform(0.1, 0.5))
+            if rng.random() < 0.3:
+                colour = compose.jitter_colour(colour, rng, 0.6)
+            return colour
+        thin = kind in THIN_KINDS
         colour = self._strand_colours(rng, size_px) if thin else self._texture(rng, size_px)
         if rng.random() < 0.6:
             chance = rng.random()
@@ -131,9 +219,7 @@ class CropSource:
                 other = self._texture(rng, size_px)
             tint = crop[..., 1].astype(np.float32) * np.float32(1 / 255)
             colour = compose.over(other, tint, colour)
-        depth = rng.uniform(0, 1.0)
-        shade = crop[..., 0].astype(np.float32) * np.float32(depth / 255) + np.float32(1 - depth)
-        return cast(Bytes, (colour * shade[..., None]).astype(np.uint8))
+        return lit(colour, crop[..., 0], light, gloss)
 
     def _strand_colours(self, rng: Random, size_px: int) -> Bytes:
         """A wire or a hair changes its colour slowly along its way: plain, or a blurred photograph."""
@@ -162,7 +248,7 @@ class CropSource:
         """(S, S) in [0, 1]: some other drawing, as print on a surface or clutter behind."""
         matte = self._bank.draw(rng)
         view = random_view(rng, matte.points, matte.pyramid.size_px, size_px)
-        pattern = matte.pyramid.warp(view, size_px)[..., 2]
+        pattern = matte.pyramid.warp(view, size_px)[..., 3]
         return pattern.astype(np.float32) / np.float32(255)
 
     def _background(self, rng: Random, size_px: int, foreground: Bytes) -> Bytes:
@@ -198,14 +284,35 @@ class CropSource:
     def _blurred(self, rng: Random, colour: Bytes, alpha: Bytes) -> tuple[Bytes, Bytes]:
         """Defocus and motion, sometimes. Colour is valid everywhere, so blurring both apart is right."""
         chance = rng.random()
-        if chance < 0.25:
+        if chance < 0.2:
             sigma = rng.uniform(0.4, 1.2)
-        elif chance < 0.32:
+        elif chance < 0.25:
             sigma = float(np.exp(rng.uniform(np.log(1.2), np.log(8))))
-        elif chance < 0.36:
+        elif chance < 0.28:
             kernel = compose.motion_kernel(rng, rng.uniform(3, 24))
             moved = cv2.filter2D(alpha, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
             return cast(Bytes, cv2.filter2D(colour, -1, kernel)), cast(Bytes, moved)
         else:
             return colour, alpha
         return compose.blur(colour, sigma), compose.blur(alpha, sigma)
+
+
+def _asks_enough(trimap: Bytes, rng: Random) -> bool:
+    """Whether a trimap leaves something to find out; where it says next to nothing, only sometimes."""
+    unknown = float((trimap == 128).mean())
+    return unknown > 0.04 and (unknown < 0.98 or rng.random() < 0.2)
+
+
+def _check_sets(objects: bool, backgrounds: bool, photographs: bool, photograph_share: float) -> None:
+    """Raise a DataError if crops cannot be made of these sets of pictures."""
+    if not (objects or photographs):
+        raise DataError(
+            "There is nothing to train on: name folders of foregrounds and backgrounds, or of photographs "
+            "with alpha."
+        )
+    if photograph_share < 1 and not backgrounds:
+        raise DataError(
+            "Foregrounds and procedural mattes need something to lie behind them: name a folder of "
+            "photographs as backgrounds. To train on photographs with alpha alone, give no foregrounds and a "
+            "procedural_share of 0."
+        )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -11,9 +13,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mematte.data.backgrounds import picture_files, read_picture
+from mematte.data.layouts import Pair, find_pairs
+from mematte.data.pictures import (
+    as_folders,
+    names_within,
+    read_cutout,
+    read_with_alpha,
+    shrink,
+    shrink_cutout,
+    with_alpha,
+    without_alpha,
+)
 from mematte.data.pyramid import Pyramid, View
-from mematte.errors import ImageFileError
+from mematte.data.shelf import DEFAULT_MEMORY_BYTES, Entry, Lottery, Shelf
+from mematte.errors import DataError
+
+log = logging.getLogger("mematte.data")
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -46,6 +61,7 @@ OTHER_WEIGHT = 1.0  # folders that the table does not name
 # Source alphas have floors of a few levels (lossy files, rendering noise): below and above is known.
 ALPHA_FLOOR, ALPHA_CEILING = 5, 250
 _MARGIN_PX = 16
+_UNMIXING_PX = (90, 6)  # radii: first from far around, then the detail
 
 
 def clean_alpha(alpha: Bytes) -> Bytes:
@@ -71,7 +87,7 @@ def extend_colour(colour: Bytes, alpha: Bytes, reliable: int = 48) -> Bytes:
     weight = np.where(solid, alpha, 0).astype(np.float32)
     if not solid.any():
         weight = np.maximum(alpha, 1).astype(np.float32)
-    sums: list[Floats] = [cast(Floats, np.dstack([colour * weight[..., None], weight]))]
+    sums: list[Floats] = [cast(Floats, cv2.merge([colour * weight[..., None], weight]))]
     while max(sums[-1].shape[:2]) > 1:
         height, width = sums[-1].shape[:2]
         half = cv2.resize(sums[-1], (max(1, width // 2), max(1, height // 2)), interpolation=cv2.INTER_AREA)
@@ -86,6 +102,34 @@ def extend_colour(colour: Bytes, alpha: Bytes, reliable: int = 48) -> Bytes:
     filled = np.clip(filled + 0.5, 0, 255).astype(np.uint8)
     outside = cv2.resize(filled, (alpha.shape[1], alpha.shape[0]), interpolation=cv2.INTER_LINEAR)
     return cast(Bytes, np.where(solid[..., None], colour, outside.reshape(colour.shape)))
+
+
+def unmixed_colour(image: Bytes, alpha: Bytes) -> Bytes:
+    """The foreground's own colour under soft alpha, where a photograph shows it mixed with the background.
+
+    (H, W, 3) and (H, W) -> (H, W, 3). PyMatting's estimate is 2 levels of 255 closer on the average of 23
+    mixed pictures, but equal in the median; it takes nine times as long, and it starts OpenMP threads, after
+    which a forked process that calls it again is killed. Training reads pictures in forked processes.
+
+    Source: Forte, "Approximate Fast Foreground Colour Estimation", ICIP 2021.
+    """
+    mixed = image.astype(np.float32)
+    cover = alpha.astype(np.float32)[..., None] * np.float32(1 / 255)
+    front = back = mixed
+    for radius_px in _UNMIXING_PX:
+        near = _mean_around(cover, radius_px)
+        front_mean = _mean_around(front * cover, radius_px) / (near + np.float32(1e-5))
+        back_mean = _mean_around(back * (1 - cover), radius_px) / (1 - near + np.float32(1e-5))
+        missing = mixed - cover * front_mean - (1 - cover) * back_mean
+        front, back = np.clip(front_mean + cover * missing, 0, 255), back_mean
+    return cast(Bytes, np.where(cover >= 1, image, (front + np.float32(0.5)).astype(np.uint8)))
+
+
+def _mean_around(values: Floats, radius_px: int) -> Floats:
+    """(H, W, C) -> (H, W, C)."""
+    side = 2 * radius_px + 1
+    mean = cv2.blur(values, (side, side), borderType=cv2.BORDER_REPLICATE)
+    return cast(Floats, mean.reshape(values.shape))
 
 
 def edge_points(alpha: Bytes, count: int = 3000) -> NDArray[np.int32]:
@@ -108,16 +152,39 @@ class Foreground:
     pyramid: Pyramid
     points: NDArray[np.int32]
 
+    @property
+    def memory_bytes(self) -> int:
+        """What keeping it takes."""
+        return self.pyramid.memory_bytes + self.points.nbytes
+
     @classmethod
     def from_rgba(cls, picture: Bytes) -> Foreground:
-        """Clean the alpha, extend the colour, add a transparent margin."""
-        alpha = clean_alpha(np.ascontiguousarray(picture[..., 3]))
+        """Clean the alpha, extend the colour, add a transparent margin.
+
+        Raises:
+            DataError: it is transparent or opaque everywhere.
+        """
+        colour, alpha = without_alpha(picture)
+        alpha = useful_alpha(alpha)
         margin = (_MARGIN_PX,) * 4
-        colour = cv2.copyMakeBorder(
-            extend_colour(np.ascontiguousarray(picture[..., :3]), alpha), *margin, cv2.BORDER_REPLICATE
-        )
+        colour = cast(Bytes, cv2.copyMakeBorder(extend_colour(colour, alpha), *margin, cv2.BORDER_REPLICATE))
+        points = edge_points(alpha) + np.int32(_MARGIN_PX)  # where the picture is cut off is no edge
         alpha = cast(Bytes, cv2.copyMakeBorder(alpha, *margin, cv2.BORDER_CONSTANT, value=0))
-        return cls(Pyramid(np.dstack([colour, alpha])), edge_points(alpha))
+        return cls(Pyramid(with_alpha(colour, alpha)), points)
+
+
+def useful_alpha(alpha: Bytes) -> Bytes:
+    """The alpha, cleaned.
+
+    Raises:
+        DataError: there is nothing to learn from it, for it is the same everywhere.
+    """
+    alpha = clean_alpha(alpha)
+    if not alpha.any():
+        raise DataError("it is transparent everywhere: there is no foreground in it.")
+    if alpha.min() == 255:
+        raise DataError("it is opaque everywhere: there is no edge in it.")
+    return alpha
 
 
 def random_view(
@@ -140,25 +207,76 @@ def random_view(
 
 
 class ForegroundLibrary:
-    """All foregrounds of a folder, in memory at limited size, drawn by the weight of their folder."""
+    """The foregrounds of folders, drawn by the weight of their folder."""
 
-    def __init__(self, foregrounds: Sequence[Foreground], weights: Sequence[float]) -> None:
-        self.foregrounds = list(foregrounds)
-        self._cumulative = np.cumsum(weights) / np.sum(weights)
+    def __init__(self, lottery: Lottery[Foreground]) -> None:
+        self._lottery = lottery
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._lottery)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What those in memory take."""
+        return self._lottery.shelf.memory_bytes
 
     @classmethod
-    def load(cls, folder: Path, longest_px: int = 1100) -> ForegroundLibrary:
-        """Read every RGBA picture below `folder`. A damaged one is an error that names it."""
-        foregrounds, weights = [], []
-        for file in picture_files(folder):
-            picture = read_picture(file, longest_px, 4)
-            if picture[..., 3].max() <= ALPHA_FLOOR:
-                raise ImageFileError(f"{file} is transparent everywhere: there is no foreground in it.")
-            foregrounds.append(Foreground.from_rgba(picture))
-            weights.append(WEIGHTS.get(file.parent.name, OTHER_WEIGHT))
-        return cls(foregrounds, weights)
+    def load(
+        cls,
+        folders: Sequence[Path] | Path,
+        longest_px: int = 1100,
+        memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    ) -> ForegroundLibrary:
+        """Cut-outs, foregrounds with alpha, and photographs with alpha, in any layout of `find_pairs`.
+
+        Raises:
+            DataError: a folder holds none, or too many of them are damaged.
+        """
+        entries = [
+            Entry(next(iter(pair.files.values())), partial(read_foreground, pair, longest_px), weight)
+            for folder in as_folders(folders)
+            for pair, weight in weighted_pairs(folder)
+        ]
+        shelf = Shelf(entries, "foregrounds")
+        shelf.load(memory_bytes)
+        return cls(Lottery(shelf))
 
     def draw(self, rng: np.random.Generator) -> Foreground:
         """One foreground, by weight."""
-        index = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
-        return self.foregrounds[min(index, len(self.foregrounds) - 1)]
+        return self._lottery.draw(rng)
+
+
+def weighted_pairs(folder: Path) -> list[tuple[Pair, float]]:
+    """The pairs of a folder, each with the weight of the innermost folder that `WEIGHTS` names."""
+    found = find_pairs(folder)
+    if found.unpaired:
+        log.warning(
+            "%d pictures in %s belong to no pair and are not used, such as %s",
+            len(found.unpaired),
+            folder,
+            found.unpaired[0],
+        )
+
+    def weight(pair: Pair) -> float:
+        names = names_within(next(iter(pair.files.values())), folder)
+        return next((WEIGHTS[name] for name in names if name in WEIGHTS), OTHER_WEIGHT)
+
+    return [(pair, weight(pair)) for pair in found.pairs]
+
+
+def read_foreground(pair: Pair, longest_px: int) -> Foreground:
+    """The foreground of a pair, at limited size.
+
+    Raises:
+        MatteError: one of the files is damaged, or they do not fit together.
+    """
+    if "cutout" in pair.files:
+        return Foreground.from_rgba(read_cutout(pair.files["cutout"], longest_px))
+    if "foreground" in pair.files:
+        colour, alpha = read_with_alpha(pair.files["foreground"], pair.files["alpha"])
+        return Foreground.from_rgba(shrink_cutout(colour, alpha, longest_px))
+    image, alpha = (
+        shrink(part, longest_px) for part in read_with_alpha(pair.files["image"], pair.files["alpha"])
+    )
+    return Foreground.from_rgba(with_alpha(unmixed_colour(image, alpha), alpha))

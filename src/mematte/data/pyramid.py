@@ -59,6 +59,11 @@ class Pyramid:
         height, width = self.levels[0].shape[:2]
         return height, width
 
+    @property
+    def memory_bytes(self) -> int:
+        """What keeping it takes."""
+        return sum(level.nbytes for level in self.levels)
+
     def warp(self, view: View, size_px: int, interpolation: int = cv2.INTER_LINEAR) -> Bytes:
         """The (size_px, size_px, C) crop that `view` shows; beyond the border the border pixels repeat."""
         return self._warp(view, size_px, interpolation, cv2.BORDER_REPLICATE)

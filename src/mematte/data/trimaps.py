@@ -17,15 +17,20 @@ Mask = NDArray[np.bool_]
 
 # style -> probability
 STYLES: dict[str, float] = {
-    "band": 0.34,  # two independent radii, tight to moderate
-    "wobbly": 0.30,  # radii that change along the contour, as by hand
-    "wide": 0.16,  # radii up to a fifth of the crop
-    "coarse": 0.13,  # from a coarse mask, as from a segmentation network
-    "scribble": 0.07,  # nearly all unknown, a few safe spots stay known
+    "band": 0.20,  # two independent radii, tight to moderate
+    "wobbly": 0.20,  # radii that change along the contour, as by hand
+    "dabs": 0.26,  # a round brush led along the contour, dab by dab; known islands stay between
+    "wide": 0.15,  # sloppy: up to WIDEST_PX on each side, however large the crop
+    "coarse": 0.07,  # from a coarse mask, as from a segmentation network
+    "mask": 0.06,  # from a soft mask, as the tools do that make trimaps of masks
+    "scribble": 0.06,  # nearly all unknown, a few safe spots stay known
 }
 # People paint known regions with a round brush and leave small holes unknown.
-BRUSH_CHANCE = 0.45
+BRUSH_CHANCE = 0.35
 SPECKS_CHANCE = 0.5
+WIDEST_PX = 80
+# What tools take for surely foreground and surely background in a mask, before they erode both.
+SURELY_IN, SURELY_OUT = 0.94, 0.04
 
 
 def distance(mask: Mask) -> Floats:
@@ -43,45 +48,104 @@ def smooth_field(rng: np.random.Generator, size_px: int, cells: int) -> Floats:
 
 def make_trimap(alpha: Floats, rng: np.random.Generator) -> Bytes:
     """(S, S) alpha in [0, 1] -> (S, S) trimap {0, 128, 255} in a style drawn from `STYLES`."""
-    size_px = alpha.shape[0]
     style = str(rng.choice(list(STYLES), p=list(STYLES.values())))
-    inside = distance(alpha >= 1)
-    outside = distance(alpha <= 0)
-    unit = size_px / 224
-    if style == "coarse":
-        sigma = unit * rng.uniform(1, 6)
-        mask = cv2.GaussianBlur(alpha, (0, 0), sigma) > rng.uniform(0.25, 0.75)
-        radius_in, radius_out = unit * np.exp(rng.uniform(np.log(3), np.log(24), 2))
-        foreground = distance(mask) > radius_in
-        background = distance(~mask) > radius_out
-    elif style == "scribble":
-        reach_in, reach_out = rng.uniform(0.5, 0.95, 2)
-        foreground = inside > max(2.0, reach_in * float(np.minimum(inside, size_px).max()))
-        background = outside > max(2.0, reach_out * float(np.minimum(outside, size_px).max()))
-    else:
-        if style == "wide":
-            radius_in, radius_out = unit * rng.uniform(8, 45, 2)
-        else:
-            radius_in, radius_out = unit * np.exp(rng.uniform(np.log(1.5), np.log(20), 2))
-        if style == "wobbly":
-            cells = int(rng.integers(2, 9))
-            foreground = inside > radius_in * (0.2 + 1.6 * smooth_field(rng, size_px, cells))
-            background = outside > radius_out * (0.2 + 1.6 * smooth_field(rng, size_px, cells))
-        else:
-            foreground = inside > radius_in
-            background = outside > radius_out
-    if rng.random() < BRUSH_CHANCE:
-        brush_px = unit * float(np.exp(rng.uniform(np.log(2), np.log(16))))
+    foreground, background = _DRAWN[style](alpha, rng)
+    size_px = alpha.shape[0]
+    if style != "dabs" and rng.random() < BRUSH_CHANCE:
+        brush_px = size_px / 224 * float(np.exp(rng.uniform(np.log(2), np.log(16))))
         foreground, background = painted(foreground, brush_px), painted(background, brush_px)
     if rng.random() < SPECKS_CHANCE:
         # Nobody paints small holes one by one: they lie inside the unknown band.
         smallest_px = size_px * size_px * float(np.exp(rng.uniform(np.log(2e-4), np.log(4e-2))))
         background = without_specks(background, smallest_px)
-        foreground = without_specks(foreground, smallest_px)
+        # Islands of foreground are easier to see, and worth a dab.
+        foreground = without_specks(foreground, smallest_px * rng.uniform(0, 0.3))
     trimap = np.full(alpha.shape, 128, np.uint8)
     trimap[foreground & (alpha >= 1)] = 255
     trimap[background & (alpha <= 0)] = 0
     return trimap
+
+
+def _eroded(alpha: Floats, radius_in: float | Floats, radius_out: float | Floats) -> tuple[Mask, Mask]:
+    """Foreground and background at least so far from all that is not."""
+    return distance(alpha >= 1) > radius_in, distance(alpha <= 0) > radius_out
+
+
+def _band(alpha: Floats, rng: np.random.Generator) -> tuple[Mask, Mask]:
+    return _eroded(alpha, *_radii(alpha, rng))
+
+
+def _wobbly(alpha: Floats, rng: np.random.Generator) -> tuple[Mask, Mask]:
+    radii = _radii(alpha, rng)
+    cells, size_px = int(rng.integers(2, 9)), alpha.shape[0]
+    fields = [radius * (0.2 + 1.6 * smooth_field(rng, size_px, cells)) for radius in radii]
+    return _eroded(alpha, fields[0], fields[1])
+
+
+def _wide(alpha: Floats, rng: np.random.Generator) -> tuple[Mask, Mask]:
+    if rng.random() < 0.6:
+        radius_in, radius_out = alpha.shape[0] / 224 * rng.uniform(8, 45, 2)
+    else:
+        radius_in, radius_out = np.exp(rng.uniform(np.log(12), np.log(WIDEST_PX), 2))
+    return _eroded(alpha, float(radius_in), float(radius_out))
+
+
+def _scribble(alpha: Floats, rng: np.random.Generator) -> tuple[Mask, Mask]:
+    size_px = alpha.shape[0]
+    depths = distance(alpha >= 1), distance(alpha <= 0)
+    reaches = rng.uniform(0.5, 0.95, 2)
+    known = [
+        depth > max(2.0, reach * float(np.minimum(depth, size_px).max()))
+        for depth, reach in zip(depths, reaches, strict=True)
+    ]
+    return known[0], known[1]
+
+
+def _coarse(alpha: Floats, rng: np.random.Generator) -> tuple[Mask, Mask]:
+    unit = alpha.shape[0] / 224
+    mask = cv2.GaussianBlur(alpha, (0, 0), unit * rng.uniform(1, 6)) > rng.uniform(0.25, 0.75)
+    radius_in, radius_out = unit * np.exp(rng.uniform(np.log(3), np.log(24), 2))
+    return distance(mask) > radius_in, distance(~mask) > radius_out
+
+
+def _mask(alpha: Floats, rng: np.random.Generator) -> tuple[Mask, Mask]:
+    soft = cv2.GaussianBlur(alpha, (0, 0), float(np.exp(rng.uniform(np.log(0.5), np.log(5)))))
+    radius = float(np.exp(rng.uniform(np.log(2), np.log(20))))
+    return distance(soft > SURELY_IN) > radius, distance(soft < SURELY_OUT) > radius
+
+
+def _dabs(alpha: Floats, rng: np.random.Generator) -> tuple[Mask, Mask]:
+    size_px = alpha.shape[0]
+    edge = np.maximum(distance(alpha >= 1), distance(alpha <= 0)) < 1.5  # partial, or next to another
+    brush_px = float(np.exp(rng.uniform(np.log(4), np.log(16))))
+    ys, xs = np.nonzero(edge)
+    # Dabs about a third of a brush apart, and not quite where the edge is.
+    chosen = rng.random(len(ys)) < min(1.0, 3 / brush_px / rng.uniform(1.0, 3.0))
+    centres = np.column_stack([ys, xs])[chosen] + rng.normal(0, brush_px * 0.3, (int(chosen.sum()), 2))
+    ys, xs = np.clip(np.rint(centres), 0, size_px - 1).astype(int).T
+    clear = np.ones(alpha.shape, bool)
+    clear[ys, xs] = False
+    reach = brush_px * (0.7 + 0.6 * smooth_field(rng, size_px, int(rng.integers(2, 9))))
+    # What the brush has missed is unknown all the same, and a little of what is around it.
+    known = (distance(clear) > reach) & (distance(~edge) > rng.uniform(1, 4))
+    return known & (alpha >= 1), known & (alpha <= 0)
+
+
+def _radii(alpha: Floats, rng: np.random.Generator) -> tuple[float, float]:
+    """Inner and outer radius of a hand-made band, in pixels."""
+    radii = alpha.shape[0] / 224 * np.exp(rng.uniform(np.log(1.5), np.log(22), 2))
+    return float(radii[0]), float(radii[1])
+
+
+_DRAWN = {
+    "band": _band,
+    "wobbly": _wobbly,
+    "dabs": _dabs,
+    "wide": _wide,
+    "coarse": _coarse,
+    "mask": _mask,
+    "scribble": _scribble,
+}
 
 
 def painted(mask: Mask, brush_px: float) -> Mask:

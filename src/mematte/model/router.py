@@ -50,7 +50,12 @@ def everyone(log_probs: Tensor) -> Tensor:
     return torch.ones_like(log_probs[..., 0], dtype=torch.bool)
 
 
-def gumbel(log_probs: Tensor, temperature: float = 1.0, noise: float = 1.0) -> Tensor:
+def gumbel(
+    log_probs: Tensor,
+    temperature: float = 1.0,
+    noise: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
     """A random hard decision with the gradient of the soft one (straight-through Gumbel-softmax).
 
     Args:
@@ -59,6 +64,7 @@ def gumbel(log_probs: Tensor, temperature: float = 1.0, noise: float = 1.0) -> T
         noise: factor on the Gumbel noise. At 1 a token attends as often as its probability says: routers that
             give all tokens the target share meet the constraint, yet choose nobody by `argmax`. Towards 0
             the decision becomes the `argmax` that inference takes, and routers have to choose.
+        generator: of the noise, on the scores' device; None: PyTorch's own.
 
     Returns:
         (B, N) floats, exactly 0 or 1; 1 = attend.
@@ -66,7 +72,8 @@ def gumbel(log_probs: Tensor, temperature: float = 1.0, noise: float = 1.0) -> T
     Source: Lin et al. 2025, training; Jang et al., "Categorical Reparameterization with Gumbel-Softmax",
     2017. The falling noise is ours.
     """
-    scores = (log_probs - noise * torch.empty_like(log_probs).exponential_().log()) / temperature
+    exponential = torch.empty_like(log_probs).exponential_(generator=generator)
+    scores = (log_probs - noise * exponential.log()) / temperature
     soft = scores.softmax(dim=-1)[..., 0]
     if soft.requires_grad:
         # Where hardly anyone attends, one more token would change everything: a gradient thousands of times

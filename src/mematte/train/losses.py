@@ -12,13 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .ranks import mean_over_ranks
+
 LAPLACIAN_LEVELS = 5
 SHRINKAGE = 0.01  # weight of the plain gradient in the gradient penalty: flat where nothing says otherwise
 
 
 def region_l1(alpha: Tensor, truth: Tensor, region: Tensor) -> Tensor:
     """Mean |alpha - truth| over the pixels of `region` (1 inside, 0 outside); 0 where the region is empty."""
-    return ((alpha - truth).abs() * region).sum() / region.sum().clamp(min=1)
+    return ((alpha - truth).abs() * region).sum() / _pixels(region)
 
 
 def gradient_penalty(alpha: Tensor, truth: Tensor, unknown: Tensor) -> Tensor:
@@ -28,7 +30,7 @@ def gradient_penalty(alpha: Tensor, truth: Tensor, unknown: Tensor) -> Tensor:
     ours = F.conv2d(alpha, kernels, padding=1)
     theirs = F.conv2d(truth, kernels, padding=1)
     penalty = (ours - theirs).abs() + SHRINKAGE * ours.abs()
-    return (penalty * unknown).sum() / unknown.sum().clamp(min=1)
+    return (penalty * unknown).sum() / _pixels(unknown)
 
 
 def laplacian(alpha: Tensor, truth: Tensor, levels: int = LAPLACIAN_LEVELS) -> Tensor:
@@ -54,11 +56,25 @@ def laplacian(alpha: Tensor, truth: Tensor, levels: int = LAPLACIAN_LEVELS) -> T
     return total / levels
 
 
+def _pixels(region: Tensor) -> Tensor:
+    """How many pixels to divide by: of a region in several processes' parts of a batch, the mean over them.
+
+    So a process with little unknown counts little, and gradients averaged over processes are those of the
+    joint batch.
+    """
+    return mean_over_ranks(region.sum()).clamp(min=1)
+
+
 def _blur(picture: Tensor) -> Tensor:
     """5x5 binomial filter, mirrored borders."""
     row = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=picture.device) / 16
     padded = F.pad(picture, (2, 2, 2, 2), mode="reflect")
     return F.conv2d(F.conv2d(padded, row.view(1, 1, 1, 5)), row.view(1, 1, 5, 1))
+
+
+def distillation(features: Tensor, teacher_features: Tensor) -> Tensor:
+    """Mean squared difference of the student's and the frozen teacher's features, (B, h, w, C) each."""
+    return F.mse_loss(features.float(), teacher_features.float())
 
 
 def matting_losses(alpha: Tensor, truth: Tensor, unknown: Tensor) -> dict[str, Tensor]:

@@ -1,215 +1,295 @@
-"""A plain training run on one machine: it can be stopped at any moment and goes on where it was."""
+"""A run: a folder that holds its recipe, its last checkpoint, its curves and its weights."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
+import re
 import time
-from collections.abc import Callable
-from dataclasses import asdict
-from functools import partial
+import warnings
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy, Strategy
+from torch.multiprocessing.spawn import ProcessRaisedException
 
+from mematte import errors
 from mematte.data.crops import CropSource
-from mematte.model import MEMatte, gumbel
-from mematte.weights import Weights
-from mematte.weights.checkpoint import weights_of
+from mematte.engine.device import choose_device, choose_precision
+from mematte.errors import DataError, MatteError, OutputError, TrainingError
+from mematte.weights import save_weights
 
-from .batches import make_batch
-from .batr import attending_shares, batch_constraint
-from .losses import matting_losses
-from .ranks import average_gradients, mean_over_ranks, rank, ranks
-from .recipe import Recipe
+from .batches import Batch, Source
+from .checkpoints import CHECKPOINT, WholeCheckpoints
+from .memory import available_bytes, check_memory, measure_need
+from .module import MattingTraining
+from .ranks import rank, ranks
+from .recipe import Recipe, from_json, to_json
+from .start import frozen_teacher, starting_network
+from .validation import Validation
 
 log = logging.getLogger("mematte.train")
 
-CHECKPOINT_SECONDS = 120
-LOG_STEPS = 50
+RECIPE = "recipe.json"
+LOG = "log.jsonl"
+WEIGHTS = "weights.safetensors"  # the averaged network as it stands
 
 
-class Run:
-    """The state of a run (network, optimisers, averaged weights, steps, seconds) and what moves it on."""
+def train(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    device: str = "auto",
+    devices: int = 0,
+    nodes: int = 1,
+    source: Source | None = None,
+) -> Path:
+    """Train a recipe in a folder; where the folder holds a checkpoint, go on from it.
 
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
-        self.recipe = recipe
-        self.folder = folder
-        self.step = 0
-        self.crops = 0
-        self.seconds = 0.0
-        torch.manual_seed(recipe.seed)
-        self.network = MEMatte(recipe.spec).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimisers = _optimisers(self.network, recipe)
-        self.average = torch.optim.swa_utils.AveragedModel(
-            self.network,
-            multi_avg_fn=_moving_average(recipe.averaging),
-            use_buffers=True,
+    Args:
+        recipe: what to do.
+        folder: the run's; made if missing. It gets recipe.json, checkpoint.ckpt, log.jsonl, TensorBoard's
+            events, weights.safetensors and, with validation, best.safetensors.
+        device: "auto", "cpu", "cuda" or "mps".
+        devices: GPUs of this machine, or processes on a CPU; 0 = all GPUs, or one process per core.
+        nodes: machines. With several, or under `torchrun`, each process is started from outside.
+        source: of the crops; None = what the recipe's folders hold.
+
+    Returns:
+        The file of the trained weights.
+
+    Raises:
+        TrainingError: the recipe cannot be run, or the batch does not fit into memory.
+        DataError: there is nothing to train on, or too much of it is damaged.
+        WeightsError: weights to start from are missing or damaged.
+        OutputError: the folder cannot be written to.
+    """
+    recipe.check()
+    accelerator = choose_device(device).type
+    started_outside = "LOCAL_WORLD_SIZE" in os.environ  # by torchrun
+    if started_outside:
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    elif not devices:
+        devices = torch.cuda.device_count() if accelerator == "cuda" else os.cpu_count() or 1
+        devices = 1 if accelerator == "mps" else devices
+    _check_division(recipe, devices * nodes)
+    _prepare(folder, recipe)
+
+    network = starting_network(recipe)
+    teacher = frozen_teacher(recipe)
+    half = _precision(recipe, accelerator) != "32-true"
+    here = torch.device(accelerator)
+    check_memory(
+        measure_need(network, recipe, half, teacher is not None),
+        recipe,
+        available_bytes(here, devices if accelerator == "cpu" else 1),
+        devices * nodes,
+        f"the {accelerator}",
+    )
+    checkpoints = WholeCheckpoints()
+    callbacks: list[Callback] = [
+        ModelCheckpoint(
+            folder,
+            CHECKPOINT.removesuffix(".ckpt"),
+            every_n_train_steps=recipe.save_every,
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
+        ),
+        Progress(recipe, folder, checkpoints),
+    ]
+    if recipe.validation:
+        callbacks.insert(0, Validation(Path(recipe.validation), recipe.validate_every, folder))
+    trainer = Trainer(
+        accelerator="gpu" if accelerator == "cuda" else accelerator,
+        devices=devices,
+        num_nodes=nodes,
+        strategy=_strategy(accelerator, devices * nodes, started_outside),
+        precision=_precision(recipe, accelerator),
+        max_steps=recipe.steps,
+        accumulate_grad_batches=recipe.accumulate,
+        sync_batchnorm=recipe.sync_batchnorm,
+        logger=TensorBoardLogger(folder, name="", version=""),
+        callbacks=callbacks,
+        plugins=[checkpoints],
+        log_every_n_steps=recipe.log_every,
+        default_root_dir=folder,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+    )
+    checkpoint = folder / CHECKPOINT
+    module = MattingTraining(recipe, network, source or crop_source(recipe), teacher)
+    try:
+        with warnings.catch_warnings():
+            # Batches counts its steps itself, and knows how many workers it needs; the rest is between
+            # Lightning and PyTorch.
+            warnings.filterwarnings(
+                "ignore",
+                message=".*(does not have many workers|IterableDataset|Checkpoint directory|treespec).*",
+            )
+            trainer.fit(module, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+    except ProcessRaisedException as error:
+        raise _users_error(error) or error from None
+    return folder / WEIGHTS
+
+
+def resumed(folder: Path) -> Recipe:
+    """The recipe of a run that was begun.
+
+    Raises:
+        TrainingError: the folder holds no run, or its recipe is of another version.
+    """
+    file = folder / RECIPE
+    if not file.is_file():
+        raise TrainingError(
+            f"{folder} holds no run: there is no {RECIPE} in it. Start one with `mematte train`."
         )
-        self.loss_weights = dict(recipe.loss_weights)
-        folder.mkdir(parents=True, exist_ok=True)
-        checkpoint = folder / "checkpoint.pt"
-        if checkpoint.exists():
-            self.load(checkpoint)
+    try:
+        return from_json(file.read_text())
+    except (ValueError, TypeError, KeyError) as error:
+        raise TrainingError(f"{file} is no recipe of this version of mematte: {error}.") from error
 
-    @property
-    def progress(self) -> float:
-        """0 at the start, 1 when the recipe's hours are over."""
-        return self.seconds / (3600 * self.recipe.hours)
 
-    def train(self, source: CropSource) -> None:
-        """Train until the recipe's hours are over, saving every two minutes."""
-        rng = np.random.default_rng([self.recipe.seed, self.step, rank()])
-        torch.manual_seed(int(rng.integers(2**63)))  # each rank's Gumbel noise is its own
-        self.network.train()
-        clock = saved = time.monotonic()
-        making = 0.0
-        record: dict[str, float] = {}
-        while self.progress < 1:
-            before = time.monotonic()
-            batch = make_batch(source, rng, *self.recipe.batch(self.step, self.progress))
-            making += time.monotonic() - before
-            losses = self.advance(*batch)
-            now = time.monotonic()
-            # All ranks must agree on the time, for the schedule hangs on it.
-            self.seconds += mean_over_ranks(torch.tensor(now - clock)).item()
-            clock = now
-            for name, value in losses.items():
-                record[name] = record.get(name, 0.0) + value / LOG_STEPS
-            if rank() == 0 and self.step % LOG_STEPS == 0:
-                self.report(record, making)
-                record, making = {}, 0.0
-            if rank() == 0 and now - saved > CHECKPOINT_SECONDS:
-                self.save()
-                saved = time.monotonic()
+def crop_source(recipe: Recipe) -> Source:
+    """What the recipe's folders hold, read into memory.
+
+    Raises:
+        DataError: there is nothing to train on, or too much of it is damaged.
+    """
+    foregrounds, backgrounds, photographs = (
+        [Path(folder) for folder in folders]
+        for folders in (recipe.foregrounds, recipe.backgrounds, recipe.photographs)
+    )
+    if not (foregrounds or backgrounds or photographs):
+        raise DataError(
+            "The recipe names no pictures. Say where they are: backgrounds=DIR, with foregrounds=DIR "
+            "(cut-outs) or without (drawn mattes only), or photographs=DIR (pictures with alpha)."
+        )
+    return CropSource(
+        foregrounds,
+        backgrounds,
+        photographs,
+        procedural_share=recipe.procedural_share,
+        photograph_share=recipe.photograph_share,
+    )
+
+
+class Progress(Callback):
+    """Every so many steps a line in log.jsonl and TensorBoard; beside every checkpoint the weights."""
+
+    def __init__(self, recipe: Recipe, folder: Path, checkpoints: WholeCheckpoints) -> None:
+        self.recipe, self.folder, self.checkpoints = recipe, folder, checkpoints
+        self._since = self._idle_since = time.monotonic()
+        self._waited = 0.0
+        self._crops = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The clock starts."""
+        if trainer.global_step:
+            log.info("going on from step %d of %d", trainer.global_step, self.recipe.steps)
+        self._since = self._idle_since = time.monotonic()
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """The batch is here: how long was it waited for?"""
+        self._waited += time.monotonic() - self._idle_since
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Report, and write the weights beside a checkpoint."""
+        module = cast(MattingTraining, pl_module)
+        step = trainer.global_step
+        self._crops += len(batch[0]) * ranks()
+        whole = (batch_idx + 1) % self.recipe.accumulate == 0
+        if whole and step % self.recipe.log_every == 0 and rank() == 0:
+            self._report(trainer, module.figures())
+        if whole and step % self.recipe.save_every == 0 and rank() == 0:
+            self._save_weights(module)
+        self._idle_since = time.monotonic()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The last checkpoint and the weights.
+
+        Raises:
+            OutputError: the last checkpoint could not be written.
+        """
+        trainer.save_checkpoint(self.folder / CHECKPOINT)
         if rank() == 0:
-            self.save()
+            self._save_weights(cast(MattingTraining, pl_module))
+            if self.checkpoints.failure:
+                raise OutputError(
+                    f"{self.checkpoints.failure}. Make room and go on: mematte train --resume {self.folder}"
+                )
 
-    def advance(self, inputs: Tensor, truth: Tensor, unknown: Tensor) -> dict[str, float]:
-        """One step on one batch; returns the losses and the attending share."""
-        factor = self.recipe.rate_factor(self.step, self.progress)
-        for optimiser in self.optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = group["peak"] * factor
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            matting = self.network(inputs, partial(gumbel, noise=self.recipe.routing_noise(self.progress)))
-        losses = matting_losses(matting.alpha, truth, unknown)
-        shares = mean_over_ranks(attending_shares(matting.routings))
-        losses["routing"] = batch_constraint(shares, self.recipe.target_share, self.recipe.routers_balance)
-        total = torch.stack([self.loss_weights[name] * loss for name, loss in losses.items()]).sum()
-        total.backward()
-        average_gradients(self.network.parameters())
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_norm)
-        if torch.isfinite(norm):
-            for optimiser in self.optimisers:
-                optimiser.step()
-            self.average.update_parameters(self.network)
-        else:
-            log.warning("step %d: the gradient is not finite; the batch is skipped", self.step)
-            # What spoilt the gradient may have spoilt the running statistics too; the average's are whole.
-            for spoilt, whole in zip(self.network.buffers(), self.average.module.buffers(), strict=True):
-                spoilt.copy_(whole)
-        self.network.zero_grad(set_to_none=True)
-        self.step += 1
-        self.crops += len(inputs) * ranks()
-        figures = {name: loss.item() for name, loss in losses.items()}
-        return figures | {"share": shares.mean().item(), "norm": norm.item()}
+    def _report(self, trainer: Trainer, figures: dict[str, float]) -> None:
+        now = time.monotonic()
+        seconds, self._since = now - self._since, now
+        figures |= {"crops_per_second": self._crops / seconds, "waited": self._waited / seconds}
+        self._crops, self._waited = 0, 0.0
+        for logger in trainer.loggers:
+            logger.log_metrics(
+                {f"train/{name}": value for name, value in figures.items()}, trainer.global_step
+            )
+        rounded = {name: float(f"{value:.5g}") for name, value in figures.items()}
+        with (self.folder / LOG).open("a") as file:
+            file.write(json.dumps({"step": trainer.global_step} | rounded) + "\n")
+        log.info("step %d of %d: %s", trainer.global_step, self.recipe.steps, _one_line(rounded))
 
-    def report(self, record: dict[str, float], making: float) -> None:
-        """Add a line to log.jsonl."""
-        state = {"step": self.step, "crops": self.crops, "seconds": round(self.seconds, 1)}
-        figures = {name: round(value, 5) for name, value in record.items()}
-        with (self.folder / "log.jsonl").open("a") as file:
-            file.write(json.dumps(state | figures | {"making": round(making, 2)}) + "\n")
-        log.info("step %d, %d crops, %.0f s: %s", self.step, self.crops, self.seconds, figures)
-
-    def weights(self, licence: str) -> Weights:
-        """The averaged network as weights that can be shipped, with the record of this run."""
-        averaged = cast("MEMatte", self.average.module)
-        record = {
-            "recipe": asdict(self.recipe),
-            "steps": self.step,
-            "crops": self.crops,
-            "hours": round(self.seconds / 3600, 2),
-        }
-        return weights_of(averaged, name=self.recipe.spec.name, licence=licence, training=record)
-
-    def save(self) -> None:
-        """Write checkpoint.pt beside, then rename: a full disk or a kill leaves the previous one whole."""
-        state = {
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
-            "step": self.step,
-            "crops": self.crops,
-            "seconds": self.seconds,
-        }
-        partial = self.folder / f".checkpoint.partial-{os.getpid()}.pt"
+    def _save_weights(self, module: MattingTraining) -> None:
         try:
-            torch.save(state, partial)
-            partial.replace(self.folder / "checkpoint.pt")
-        finally:
-            partial.unlink(missing_ok=True)
-
-    def load(self, checkpoint: Path) -> None:
-        """Go on from a checkpoint that `save` wrote."""
-        state: dict[str, Any] = torch.load(checkpoint, weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        peaks = [[group["peak"] for group in optimiser.param_groups] for optimiser in self.optimisers]
-        for optimiser, saved, peak in zip(self.optimisers, state["optimisers"], peaks, strict=True):
-            optimiser.load_state_dict(saved)
-            for group, value in zip(optimiser.param_groups, peak, strict=True):
-                group["peak"] = value  # the recipe's word counts, not the checkpoint's
-        self.step, self.crops, self.seconds = state["step"], state["crops"], state["seconds"]
-        log.info("going on from step %d (%d crops)", self.step, self.crops)
+            save_weights(module.averaged_weights(), self.folder / WEIGHTS)
+        except OutputError as error:
+            log.error("%s", error)
 
 
-Tensors = tuple[Tensor, ...] | list[Tensor]
+def _users_error(error: ProcessRaisedException) -> MatteError | None:
+    """The error that a forked process ended with, if it is one of the user's: only its traceback came."""
+    found = re.search(r"^mematte\.errors\.(\w+): (.*)", str(error), re.MULTILINE | re.DOTALL)
+    return getattr(errors, found[1])(found[2].strip()) if found else None
 
 
-def _moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
-    """Exponential moving average that follows closely at first, so that it soon forgets the random start."""
-
-    def update(average: Tensors, current: Tensors, updates: Tensor | int) -> None:
-        follow = 1 - min(decay, (1 + int(updates)) / (10 + int(updates)))
-        for ours, theirs in zip(average, current, strict=True):
-            if ours.is_floating_point():
-                ours.lerp_(theirs, follow)
-            else:
-                ours.copy_(theirs)
-
-    return update
+def _one_line(figures: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
 
 
-def _optimisers(network: MEMatte, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the blocks, AdamW for the rest; no decay on norms, biases and positions."""
-    matrices, filters, rest = [], [], []
-    for name, parameter in network.named_parameters():
-        if parameter.ndim == 2 and name.startswith("backbone.blocks") and min(parameter.shape) > 32:
-            matrices.append(parameter)
-        elif parameter.ndim == 4 and not name.endswith("positions"):
-            filters.append(parameter)
-        else:
-            rest.append(parameter)
-    muon = torch.optim.Muon(
-        [{"params": matrices, "peak": recipe.matrix_learning_rate}],
-        lr=recipe.matrix_learning_rate,
-        weight_decay=recipe.weight_decay,
-        adjust_lr_fn="match_rms_adamw",
-    )
-    adamw = torch.optim.AdamW(
-        [
-            {"params": filters, "peak": recipe.learning_rate, "weight_decay": recipe.weight_decay},
-            {"params": rest, "peak": recipe.learning_rate, "weight_decay": 0.0},
-        ],
-        lr=recipe.learning_rate,
-        betas=(0.9, 0.99),
-        fused=True,
-    )
-    return [muon, adamw]
+def _check_division(recipe: Recipe, processes: int) -> None:
+    for crops in recipe.crops:
+        if crops.count % (recipe.accumulate * processes):
+            raise TrainingError(
+                f"{crops.count} crops of {crops.size_px} px per step cannot be divided among {processes} "
+                f"processes and accumulate={recipe.accumulate} parts. Change the count, or say --devices N."
+            )
+
+
+def _prepare(folder: Path, recipe: Recipe) -> None:
+    """Make the folder and write down what is run in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f".{RECIPE}.partial-{os.getpid()}"
+        partial.write_text(to_json(recipe))
+        partial.replace(folder / RECIPE)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot hold a run: {error.strerror}.") from error
+
+
+def _precision(recipe: Recipe, accelerator: str) -> Any:
+    if recipe.precision != "auto":
+        return recipe.precision
+    half = choose_precision("auto", torch.device(accelerator))
+    return {torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed", torch.float32: "32-true"}[half]
+
+
+def _strategy(accelerator: str, processes: int, started_outside: bool) -> Strategy | str:
+    if processes == 1:
+        return "auto"
+    if accelerator == "cpu" and not started_outside:
+        # Forked processes share the pictures that this one has read.
+        return DDPStrategy(start_method="fork", process_group_backend="gloo")
+    return DDPStrategy(process_group_backend="gloo" if accelerator == "cpu" else None)

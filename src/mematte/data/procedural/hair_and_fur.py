@@ -1,11 +1,11 @@
-"""Made of fibres: hair, fur, plush, wool, feathers."""
+"""Made of fibres: hair, fur, plush, feathers."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from mematte.data.procedural.canvas import Canvas, Random
-from mematte.data.procedural.curves import along, inside, meander, outline
+from mematte.data.procedural.curves import along, inside, outline
 from mematte.data.procedural.strands import draw_strands, strands
 
 
@@ -40,7 +40,10 @@ def hair(canvas: Canvas, rng: Random) -> None:
         gravity=gravity,
     )
     thin = rng.uniform(0.34, 0.9)
-    draw_strands(canvas, rng, paths, (thin, thin * rng.uniform(1.3, 3.5)), groups=24)
+    shine = rng.uniform(0.1, 0.6)
+    sheen = (shine, shine + rng.uniform(0.1, 0.35)) if rng.random() < 0.5 else None
+    dark, width = rng.uniform(0.1, 0.5), (thin, thin * rng.uniform(1.3, 3.5))
+    draw_strands(canvas, rng, paths, width, (dark, 0.8), groups=32, sheen=sheen)
     loose = int(rng.integers(10, 250))
     roots, normals = along(rng, head, loose)
     paths = strands(
@@ -52,7 +55,7 @@ def hair(canvas: Canvas, rng: Random) -> None:
         wobble=rng.uniform(0.2, 1.0),
         gravity=gravity,
     )
-    draw_strands(canvas, rng, paths, (0.34, max(0.5, thin)), taper=False)
+    draw_strands(canvas, rng, paths, (0.34, max(0.5, thin)), (0.4, 0.85), taper=False)
 
 
 def fur(canvas: Canvas, rng: Random) -> None:
@@ -127,51 +130,6 @@ def plush(canvas: Canvas, rng: Random) -> None:
                 taper=False,
                 groups=6,
             )
-
-
-def wool(canvas: Canvas, rng: Random) -> None:
-    """Yarn: thick wandering threads, each with a halo of fine fluff; or a fuzzy ball."""
-    size = canvas.size_px
-    threads = int(rng.integers(2, 16))
-    fluff_length = size * np.exp(rng.uniform(np.log(0.006), np.log(0.05)))
-    density = rng.uniform(1, 12)
-    yarn = float(np.exp(rng.uniform(np.log(2), np.log(30))))
-    wobble = rng.uniform(0.05, 0.5)
-    if rng.random() < 0.35:
-        body = outline(rng, size, roughness=0.05)
-        canvas.polygons([body], 0.5, 0.5)
-        roots, normals = along(rng, body, 4000)
-        paths = strands(
-            rng,
-            roots,
-            normals + rng.normal(0, 0.9, 4000),
-            fluff_length * rng.gamma(1.5, 0.7, 4000),
-            wobble=1.5,
-        )
-        draw_strands(canvas, rng, paths, (0.34, 0.8), taper=False)
-    for _ in range(threads):
-        path = meander(rng, size, size * rng.uniform(0.6, 2.5), wobble)
-        width = yarn * rng.uniform(0.7, 1.3)
-        shade, tint = rng.uniform(0.5, 1), rng.random()
-        canvas.lines([path], width, shade, tint)
-        # Twist: short slanted strokes along the thread, lighter and darker.
-        index = rng.integers(0, len(path) - 1, int(len(path) * 1.5))
-        step = path[index + 1] - path[index]
-        heading = np.arctan2(step[:, 1], step[:, 0])
-        plies = strands(rng, path[index], heading + 0.5, np.full(len(index), width * 0.8), steps=3)
-        draw_strands(canvas, rng, plies, (0.5, max(0.6, width / 5)), groups=6, taper=False)
-        count = int(len(path) * density)
-        index = rng.integers(0, len(path), count)
-        paths = strands(
-            rng,
-            path[index] + rng.normal(0, width / 4, (count, 2)),
-            rng.uniform(-np.pi, np.pi, count),
-            width / 2 + fluff_length * rng.gamma(1.2, 0.6, count),
-            curl=rng.normal(0, 1),
-            wobble=1.5,
-            steps=8,
-        )
-        draw_strands(canvas, rng, paths, (0.34, 0.7), taper=False, groups=5)
 
 
 def feather(canvas: Canvas, rng: Random) -> None:

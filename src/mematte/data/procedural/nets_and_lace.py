@@ -1,6 +1,8 @@
-"""Threads and wires with gaps between them: nets, baskets, lace, webs."""
+"""Threads and wires with gaps between them: nets, meshes, baskets, lace, webs."""
 
 from __future__ import annotations
+
+import itertools
 
 import cv2
 import numpy as np
@@ -93,6 +95,117 @@ def basket(canvas: Canvas, rng: Random) -> None:
         canvas.polygons([outline(rng, size, radius=rng.uniform(0.08, 0.2))], rng.uniform(0.4, 1), 1.0)
 
 
+def mesh(canvas: Canvas, rng: Random) -> None:
+    """A cylinder, cone or sheet of fine wire mesh with a rim, and things behind the mesh that belong to it.
+
+    The mesh is drawn on the round body: its cells narrow towards the sides, its back is seen through its
+    front, and the light slides around it as on metal.
+    """
+    size = canvas.size_px
+    around = int(np.exp(rng.uniform(np.log(36), np.log(170))))
+    top, bottom = size * rng.uniform(0.2, 0.4) * np.array([1.0, rng.uniform(0.65, 1.05)])
+    height, tilt = size * rng.uniform(0.5, 0.8), rng.uniform(0.03, 0.3)
+    start = (size - height) / 2 + rng.normal(0, 0.03) * size
+    centre = size * rng.uniform(0.42, 0.58)
+    flat = rng.random() < 0.25
+    pitch = np.pi * (top + bottom) / around
+    rows = max(4, round(height / (pitch * rng.uniform(0.65, 1.5))))
+    wire = max(0.5, pitch * rng.uniform(0.1, 0.36))
+    lit, polish = rng.uniform(-1.2, 1.2), rng.uniform(1, 10)
+    base, gain, tint = rng.uniform(0.2, 0.6), rng.uniform(0.1, 0.5), rng.uniform(0, 0.5)
+
+    def place(turn: Points, level: Points, front: bool) -> Points:
+        """Turns in radians (0 = facing us) and levels in [0, 1] -> (..., 2) on the canvas."""
+        radius = top + (bottom - top) * level
+        if flat:
+            x, y = centre + radius * turn / np.pi * 2, start + height * level
+        else:
+            x = centre + radius * np.sin(turn)
+            y = start + height * level + radius * tilt * np.cos(turn) * (1 if front else -1)
+        return np.stack([x, y], -1)
+
+    def metal(turn: float, front: bool) -> float:
+        shade = (
+            base + gain * max(0.0, np.cos(turn - lit)) ** polish + 0.12 * max(0.0, np.cos(turn + 1.1)) ** 8
+        )
+        return float(shade * (1.0 if front else 0.6))
+
+    def side(front: bool) -> None:
+        for begin, end in itertools.pairwise(np.linspace(-np.pi / 2, np.pi / 2, 15)):
+            shade = metal((begin + end) / 2, front)
+            paths = [place(turn, level, front) for turn, level in _cells(form, around, rows, begin, end)]
+            canvas.lines(paths, wire, shade, tint)
+            if front and wire > 1.2:
+                # Round wire: a thin light line on the lit side.
+                canvas.lines([path - wire * 0.22 for path in paths], wire * 0.35, shade + 0.2, tint)
+
+    def ring(level: float, width: float, front: bool) -> None:
+        turns = np.linspace(-np.pi / 2, np.pi / 2, 29)
+        # Whole passes, dark to light, so that the round ends of one piece lie under the next pass.
+        for lift, share, gain in ((0.0, 1.0, 0.75), (0.12, 0.6, 1.0), (0.2, 0.25, 1.25)):
+            for begin, end in itertools.pairwise(turns):
+                turn = np.linspace(begin, end, 5)
+                path = place(turn, np.full(5, level), front) - [0, width * lift]
+                canvas.lines([path], width * share, metal((begin + end) / 2, front) * gain, tint)
+
+    form = str(rng.choice(["diamond", "hexagon", "grid"], p=[0.5, 0.3, 0.2]))
+    rim = pitch * rng.uniform(0.6, 2.2)
+    if not flat:
+        if rng.random() < 0.8:
+            side(front=False)
+        ring(0.0, rim, front=False)
+    for _ in range(int(rng.integers(0, 6))):
+        _content(canvas, rng, centre, start, min(top, bottom) * 0.85, height)
+    side(front=True)
+    ring(0.0, rim, front=True)
+    ring(1.0, rim * rng.uniform(0.7, 2.5), front=True)
+
+
+def _cells(form: str, around: int, rows: int, begin: float, end: float) -> list[tuple[Points, Points]]:
+    """Wires of a mesh between two turns: (turns, levels) of each; levels run from 0 to 1 in `rows`."""
+    half = np.pi / around  # half a cell
+    first, last = int(np.floor(begin / half)), int(np.ceil(end / half))
+    steps = np.arange(first, last + 1)
+    turns = np.clip(steps * half, -np.pi / 2, np.pi / 2)
+    wires: list[tuple[Points, Points]] = []
+    if form == "grid":
+        levels = np.linspace(0, 1, 20)
+        wires += [(np.full(20, turn), levels) for turn in turns[::2]]
+        wires += [(turns, np.full(len(turns), row / rows)) for row in range(rows + 1)]
+        return wires
+    reach = 0.5 if form == "diamond" else 0.3
+    for row in range(rows):
+        sign = np.where((steps + row) % 2 == 0, 1.0, -1.0)
+        wires.append((turns, np.clip((row + 0.5 + reach * sign) / rows, 0, 1)))
+        if form == "hexagon":
+            low, high = (row + 0.5 + reach) / rows, min(1.0, (row + 1.5 - reach) / rows)
+            wires += [(np.full(2, turn), np.array([low, high])) for turn in turns[sign > 0]]
+    return wires
+
+
+def _content(canvas: Canvas, rng: Random, centre: float, start: float, radius: float, height: float) -> None:
+    """A pencil, ruler or sheet of paper that stands in a basket and looks out of it."""
+    foot = np.array([centre + rng.uniform(-0.8, 0.8) * radius, start + height * rng.uniform(0.8, 0.97)])
+    head = np.array([centre + rng.uniform(-1, 1) * radius, start - height * rng.uniform(-0.4, 0.3)])
+    shade, tint, hue = rng.uniform(0.25, 0.75), rng.random(), rng.random()
+    if rng.random() < 0.25:
+        corners = np.array([[-1.0, 0], [1, 0], [0.9, 1], [-0.8, 1.1]]) * [radius * 0.5, height * 0.6]
+        sheet = (foot + head) / 2 + (corners - corners.mean(0)) + rng.normal(0, 12, (4, 2))
+        canvas.polygons([sheet], shade + 0.1, tint, hue)
+        canvas.polygons([sheet[:3]], shade, tint, hue)
+        return
+    width = rng.uniform(8, 34)
+    direction = (head - foot) / np.linalg.norm(head - foot)
+    across = np.array([-direction[1], direction[0]])
+    canvas.lines([np.array([foot, head])], width, shade * 0.6, tint, hue)
+    canvas.lines([np.array([foot, head]) + across * width * 0.05], width * 0.6, shade, tint, hue)
+    canvas.lines([np.array([foot, head]) + across * width * 0.15], width * 0.2, shade * 1.3, 1 - tint, hue)
+    if rng.random() < 0.6:
+        tip = head + direction * width * 2
+        half = across * width / 2
+        canvas.polygons([np.array([head + half, tip, head - half])], 0.7, 0.5, 0.5)
+
+
 def lace(canvas: Canvas, rng: Random) -> None:
     """Lace and perforated cloth: a periodic pattern of holes, flowers and bridges in a cloth outline."""
     size = canvas.size_px
@@ -171,4 +284,4 @@ def _keep_inside(canvas: Canvas, contour: Points) -> None:
     """Erase what is outside a closed contour."""
     mask = Canvas(canvas.size_px)
     mask.polygons([contour])
-    canvas.layer[:] = cv2.multiply(canvas.layer, mask.layer[..., 2:].repeat(3, 2), scale=1 / 255)
+    canvas.layer[:] = cv2.multiply(canvas.layer, mask.layer[..., 3:].repeat(4, 2), scale=1 / 255)

@@ -62,6 +62,6 @@ def _paint_field(canvas: Canvas, alpha: Floats, shade: Floats) -> None:
     """Replace the drawing by square fields of any size, both in [0, 1]."""
     full = canvas.layer.shape[0]
     tint = np.full_like(alpha, 0.5)
-    field = np.dstack([shade * alpha, tint * alpha, alpha]).astype(np.float32)
+    field = np.dstack([shade * alpha, tint * alpha, 0 * alpha, alpha]).astype(np.float32)
     large = cv2.resize(field, (full, full), interpolation=cv2.INTER_LINEAR)
     canvas.layer[:] = np.clip(large * 255 + 0.5, 0, 255).astype(np.uint8)

@@ -69,7 +69,7 @@ def solid(canvas: Canvas, rng: Random) -> None:
             position,
             int(rng.integers(8)),
             size / 45,
-            canvas.paint(1.0, rng.random()),
+            canvas.paint(1.0, rng.random()).tolist(),
             int(rng.integers(8, 60)),
             cv2.LINE_AA,
         )

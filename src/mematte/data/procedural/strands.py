@@ -43,26 +43,41 @@ def draw_strands(
     rng: Random,
     paths: NDArray[np.float64],
     width_px: tuple[float, float],
-    shades: tuple[float, float] = (0.35, 1.0),
+    shades: tuple[float, float] = (0.35, 0.85),
     tints: tuple[float, float] = (0.0, 1.0),
+    hues: tuple[float, float] = (0.0, 0.4),
     taper: bool = True,
     groups: int = 12,
+    relief: float = 0.0,
+    sheen: tuple[float, float] | None = None,
 ) -> None:
-    """Draw (N, steps + 1, 2) paths in `groups` of one width, shade and tint each, within the ranges given.
+    """Draw (N, steps + 1, 2) paths in `groups` of one width and paint each, within the ranges given.
 
-    taper: thick at the root and thin at the tip, where the width leaves room for it.
+    Args:
+        taper: thick at the root and thin at the tip, where the width leaves room for it.
+        relief: how much lighter the lit side of strands wide enough to have one is.
+        sheen: the part of the length, as shares, where all strands shine, as hair does in a band.
     """
     members = rng.integers(0, groups, len(paths))
-    for group in range(groups):
+    # From the dark ones to the light ones: what lies behind is in the shadow of what lies before it.
+    levels = np.sort(rng.uniform(*shades, groups)) if len(paths) else ()
+    for group, level in enumerate(levels):
         some = paths[members == group]
         if not len(some):
             continue
         width = float(np.exp(rng.uniform(np.log(width_px[0]), np.log(width_px[1]))))
-        shade, tint = float(rng.uniform(*shades)), float(rng.uniform(*tints))
+        shade, tint, hue = float(level), float(rng.uniform(*tints)), float(rng.uniform(*hues))
         if taper and width * SUPERSAMPLING > 1.5:
             for share in (1.0, 0.8, 0.55):
                 end = max(2, round(some.shape[1] * share))
-                canvas.lines(some[:, :end], width * (1.25 - share), shade, tint)
-            canvas.lines(some[:, : max(2, some.shape[1] // 3)], width, shade, tint)
+                canvas.lines(some[:, :end], width * (1.25 - share), shade, tint, hue)
+            canvas.lines(some[:, : max(2, some.shape[1] // 3)], width, shade, tint, hue)
         else:
-            canvas.lines(some, width, shade, tint)
+            canvas.lines(some, width, shade, tint, hue)
+        if relief and width * SUPERSAMPLING > 3:
+            end = some.shape[1] if not taper else max(2, round(some.shape[1] * 0.5))
+            canvas.lines(some[:, :end] - width * 0.18, width * 0.4, shade + relief, tint, hue)
+        if sheen is not None:
+            start, end = (round(some.shape[1] * share) for share in sheen)
+            if end - start > 1:
+                canvas.lines(some[:, start:end], width * 0.6, shade + rng.uniform(0.1, 0.3), tint, hue)

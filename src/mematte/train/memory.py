@@ -1,0 +1,102 @@
+"""Does a batch fit? Asked before the first step, not answered by a crash in the middle of the night."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import psutil
+import torch
+from torch import Tensor
+
+from mematte.errors import TrainingError
+from mematte.model import MEMatte, gumbel
+
+from .losses import matting_losses
+from .recipe import Recipe
+
+# Gradients that are alive at the same time, the allocator's rounding, a loader's queue.
+MARGIN = 1.25
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that a process needs to train."""
+
+    fixed: int  # weights, gradients, optimiser, average, teacher
+    per_crop: int  # what the backward pass keeps of one crop of the largest size
+
+    def of(self, crops: int) -> int:
+        """Bytes with so many crops at once."""
+        return int(MARGIN * (self.fixed + crops * self.per_crop))
+
+    def largest(self, available: int) -> int:
+        """Crops that fit into so many bytes."""
+        return max(0, int((available / MARGIN - self.fixed) // self.per_crop))
+
+
+def measure_need(network: MEMatte, recipe: Recipe, half: bool, teacher: bool) -> Need:
+    """What one crop keeps, by one forward pass of a small one: all that is kept grows with its area, but for
+    the scores of global attention, which grow with its square."""
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
+    states = 2 if recipe.optimiser == "adamw" else 1.3
+    fixed = int(weights * (3 + states + (1 if teacher else 0)))
+    size_px = max(crops.size_px for crops in recipe.crops)
+    small_px = min(size_px, 128)
+    kept = _kept_bytes(network, small_px)
+    per_crop = kept * size_px**2 / small_px**2
+    dense = sum(network.spec.blocks.count(letter) for letter in "RG") * network.spec.heads
+    scores = 3 * 4 * dense  # scores, weights and mask of each pair of tokens, float32
+    per_crop += scores * ((size_px // 16) ** 4 - (size_px**2 / small_px**2) * (small_px // 16) ** 4)
+    return Need(fixed, int(per_crop * (0.6 if half else 1.0)))
+
+
+def check_memory(need: Need, recipe: Recipe, available: int, ranks: int, where: str) -> None:
+    """Refuse a batch that does not fit.
+
+    Raises:
+        TrainingError: says what it needs, what there is, and the largest batch that fits.
+    """
+    largest = max(recipe.crops, key=lambda crops: crops.size_px)
+    at_once = largest.count // (recipe.accumulate * ranks)
+    if need.of(at_once) <= available:
+        return
+    fits = need.largest(available)
+    gigabytes = f"{need.of(at_once) / 1e9:.1f} GB for {at_once} crops of {largest.size_px} px at once"
+    if fits < 1:
+        advice = f"Not even one fits: use crops smaller than {largest.size_px} px or a smaller network."
+    else:
+        divisors = (n for n in range(1, largest.count + 1) if largest.count % (n * ranks) == 0)
+        parts = next(n for n in divisors if largest.count // (n * ranks) <= fits)
+        advice = (
+            f"The largest that fits is {fits}: set accumulate={parts}, which gives the same batch in parts."
+        )
+    raise TrainingError(
+        f"Training needs about {gigabytes}, and {where} has {available / 1e9:.1f} GB. {advice}"
+    )
+
+
+def available_bytes(device: torch.device, processes: int) -> int:
+    """Free memory for each of the processes that share the device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return int(psutil.virtual_memory().available) // processes
+
+
+def _kept_bytes(network: MEMatte, size_px: int) -> int:
+    """Bytes that autograd keeps for the backward pass of one crop."""
+    seen: dict[int, int] = {}
+    parameters = {parameter.data_ptr() for parameter in network.parameters()}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in parameters:
+            seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    inputs = torch.zeros(1, 4, size_px, size_px)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        matting = network(inputs, partial(gumbel, noise=0.0))
+        region = torch.ones(1, 1, size_px, size_px)
+        torch.stack(list(matting_losses(matting.alpha, region, region).values())).sum()
+    return sum(seen.values())

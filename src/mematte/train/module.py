@@ -1,0 +1,173 @@
+"""The training step: what the network is shown, what it is told, and what is kept of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
+
+from mematte.model import MEMatte, gumbel
+from mematte.model.router import Decide, everyone
+from mematte.weights import Weights
+from mematte.weights.checkpoint import weights_of
+
+from .batches import Batch, Batches, Source
+from .batr import attending_shares, batch_constraint, image_constraint
+from .losses import distillation, matting_losses
+from .optimisers import Together, make_optimiser
+from .ranks import rank, ranks
+from .recipe import Recipe
+
+log = logging.getLogger("mematte.train")
+
+
+class MattingTraining(LightningModule):
+    """A network, its moving average, and the step that moves both on."""
+
+    def __init__(
+        self, recipe: Recipe, network: MEMatte, source: Source, teacher: MEMatte | None = None
+    ) -> None:
+        """`teacher`: frozen, in evaluation mode; its features are what the network's are drawn to."""
+        super().__init__()
+        self.recipe = recipe
+        self.source = source
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = AveragedModel(
+            network, multi_avg_fn=_moving_average(recipe.averaging), use_buffers=True
+        )
+        self.average.requires_grad_(False)
+        # In a list, the teacher is no part of what is trained, saved and counted.
+        self._teacher = [] if teacher is None else [teacher.eval().requires_grad_(False)]
+        self._peaks: list[float] = []
+        self._sums: dict[str, Tensor] = {}
+        self._parts = 0
+        self._norm = torch.zeros(())
+
+    def configure_optimizers(self) -> Together:
+        """Called by Lightning."""
+        optimiser = make_optimiser(self.network, self.recipe)
+        self._peaks = [group["peak"] for group in optimiser.param_groups]
+        return optimiser
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """From the step on that the run has reached. On a CPU the cores have enough to do without workers."""
+        batches = Batches(self.source, self.recipe, self.global_step, rank(), ranks())
+        on_gpu = self.device.type == "cuda"
+        workers = max(1, (os.cpu_count() or 1) // self.trainer.num_devices) if on_gpu else 0
+        return DataLoader(
+            batches,
+            batch_size=None,
+            num_workers=workers,
+            pin_memory=on_gpu,
+            multiprocessing_context="fork" if workers else None,
+        )
+
+    def on_fit_start(self) -> None:
+        """The teacher follows the network to its device; processes on a CPU have a core each."""
+        if self.device.type == "cpu" and ranks() > 1:
+            torch.set_num_threads(1)
+        for teacher in self._teacher:
+            teacher.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set the rates of this step; the recipe's word counts, not that of a checkpoint."""
+        optimiser = cast(Together, self.optimizers(use_pl_optimizer=False))
+        factor = self.recipe.rate_factor(self.global_step)
+        for group, peak in zip(optimiser.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * factor
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The total loss of one part of a batch."""
+        inputs, truth, unknown = batch
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        matting = self.network(inputs, self._decide(batch_idx % self.recipe.accumulate))
+        losses = matting_losses(matting.alpha.float(), truth, unknown)
+        if matting.routings and self.recipe.routing != "everyone":
+            shares = attending_shares(matting.routings)
+            losses["routing"] = (
+                batch_constraint(shares, self.recipe.target_share, self.recipe.routers_balance)
+                if self.recipe.routing == "batch"
+                else image_constraint(shares, self.recipe.target_share)
+            )
+            self._note("share", shares.mean())
+        if self._teacher:
+            with torch.no_grad():
+                features, _ = self._teacher[0].backbone(inputs)
+            losses["distillation"] = distillation(matting.features, features)
+        for name, loss in losses.items():
+            self._note(name, loss)
+        self._parts += 1
+        total = torch.stack(
+            [getattr(self.recipe.weights, name) * loss for name, loss in losses.items()]
+        ).sum()
+        # |alpha - nan| has the gradient 0: a loss that is not finite has to spoil the gradient of all processes.
+        return total * torch.where(total.isfinite(), 1.0, torch.nan)
+
+    def _note(self, name: str, value: Tensor) -> None:
+        """Sums stay on the device: reading them at every step would make it wait."""
+        self._sums[name] = self._sums.get(name, torch.zeros((), device=value.device)) + value.detach()
+
+    def _decide(self, part: int) -> Decide:
+        """Random decisions, from a generator that only step, part and process determine."""
+        if self.recipe.routing == "everyone":
+            return everyone
+        seed = np.random.SeedSequence([self.recipe.seed, self.global_step, part, rank()])
+        generator = torch.Generator(self.device)
+        generator.manual_seed(int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+        return partial(gumbel, noise=self.recipe.routing_noise(self.global_step), generator=generator)
+
+    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+        """Clip; where the gradient is not finite, drop it, so that the optimisers leave the weights alone."""
+        parameters = [parameter for parameter in self.network.parameters() if parameter.grad is not None]
+        self._norm = clip_grad_norm_(parameters, self.recipe.gradient_norm)
+        if not torch.isfinite(self._norm):
+            log.warning("step %d: the gradient is not finite; the batch is skipped", self.global_step)
+            for parameter in parameters:
+                parameter.grad = None
+            # What spoilt the gradient may have spoilt the running statistics too; the average's are whole.
+            for spoilt, whole in zip(self.network.buffers(), self.average.module.buffers(), strict=True):
+                spoilt.copy_(whole)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """One step, followed by the average."""
+        super().optimizer_step(*args, **kwargs)
+        if torch.isfinite(self._norm):
+            self.average.update_parameters(self.network)
+
+    def figures(self) -> dict[str, float]:
+        """Means of losses and attending share since the last call, and the last gradient norm."""
+        figures = {name: value.item() / self._parts for name, value in self._sums.items()}
+        self._sums, self._parts = {}, 0
+        return figures | {"norm": self._norm.item()}
+
+    def averaged_weights(self) -> Weights:
+        """The averaged network as weights that can be used and shipped, with the record of this run."""
+        averaged = cast("MEMatte", self.average.module if self.recipe.averaging else self.network)
+        record = {"recipe": self.recipe.record(), "steps": self.global_step}
+        return weights_of(averaged, name=self.recipe.spec.name, licence=self.recipe.licence, training=record)
+
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+def _moving_average(decay: float) -> Any:
+    """Exponential moving average that follows closely at first, so that it soon forgets the start."""
+
+    def update(average: Tensors, current: Tensors, updates: Tensor | int) -> None:
+        follow = 1 - min(decay, (1 + int(updates)) / (10 + int(updates)))
+        for ours, theirs in zip(average, current, strict=True):
+            if ours.is_floating_point():
+                ours.lerp_(theirs, follow)
+            else:
+                ours.copy_(theirs)
+
+    return update

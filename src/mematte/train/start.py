@@ -1,0 +1,94 @@
+"""Where a network starts: from nothing, from other weights, or as the student of a teacher."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from mematte.errors import TrainingError
+from mematte.model import MEMatte, ModelSpec
+from mematte.model.blocks import RoutedBlock
+from mematte.weights import Weights, build, load_weights
+
+from .recipe import Recipe
+
+log = logging.getLogger("mematte.train")
+
+
+def starting_network(recipe: Recipe) -> MEMatte:
+    """The recipe's network with the values that it starts from.
+
+    Raises:
+        WeightsError: the weights to start from are missing or damaged.
+        TrainingError: they are of a network of another size.
+    """
+    torch.manual_seed(recipe.seed)
+    network = MEMatte(recipe.spec)
+    if recipe.start:
+        _fill(network, load_weights(recipe.start), recipe.start)
+    for block in network.backbone.blocks:
+        if isinstance(block, RoutedBlock):
+            if recipe.routing == "everyone":
+                _always(block.router.score[-1], bias=(1.0, 0.0))
+                block.router.requires_grad_(False)
+            if recipe.routing == "everyone" or not recipe.refine:
+                _always(block.refinement.shrink, bias=0.0)
+                block.refinement.requires_grad_(False)
+    return network
+
+
+def frozen_teacher(recipe: Recipe) -> MEMatte | None:
+    """The network whose features the recipe's network is drawn to, if there is one.
+
+    Raises:
+        WeightsError: the teacher's weights are missing or damaged.
+        TrainingError: its features are of another size.
+    """
+    if not recipe.teacher:
+        return None
+    weights = load_weights(recipe.teacher)
+    if weights.spec.channels != recipe.spec.channels:
+        raise TrainingError(
+            f"The teacher {recipe.teacher} has features of {weights.spec.channels} channels, "
+            f"{recipe.spec.name} of {recipe.spec.channels}. Name a teacher of the same size."
+        )
+    return build(weights)
+
+
+def _always(layer: nn.Module, bias: float | tuple[float, ...]) -> None:
+    """A linear layer that always answers `bias`, for comparisons: the network keeps its shape."""
+    assert isinstance(layer, nn.Linear)
+    nn.init.zeros_(layer.weight)
+    layer.bias.data.copy_(torch.tensor(bias))
+
+
+def _fill(network: MEMatte, weights: Weights, source: str) -> None:
+    """Copy what both networks have. A student has routers and refinement modules that its teacher has not,
+    a teacher relative positions that its student has not: those start fresh, a refinement as "no change"."""
+    if _skeleton(network.spec) != _skeleton(weights.spec):
+        raise TrainingError(
+            f"{source} holds weights of {_described(weights.spec)}, the recipe's network is "
+            f"{_described(network.spec)}. Start from weights of the same size."
+        )
+    ours = network.state_dict()
+    shared = {key: value.float() for key, value in weights.state.items() if key in ours}
+    fresh = [key for key in ours if key not in shared and not key.endswith("num_batches_tracked")]
+    network.load_state_dict(shared, strict=False)
+    for index, block in enumerate(network.backbone.blocks):
+        if isinstance(block, RoutedBlock) and any(f"blocks.{index}.refinement" in key for key in fresh):
+            _always(block.refinement.shrink, bias=0.0)  # it is learned from there
+    if fresh:
+        parts = sorted({".".join(key.split(".")[:4]) for key in fresh})
+        log.info("%s has no values for %s: these start fresh", source, ", ".join(parts))
+
+
+def _skeleton(spec: ModelSpec) -> ModelSpec:
+    """What two networks that can share weights agree in: all but which blocks are routed and which global."""
+    return replace(spec, name="", blocks=spec.blocks.replace("G", "R"), global_positions=0)
+
+
+def _described(spec: ModelSpec) -> str:
+    return f"{spec.name} ({spec.channels} channels, {spec.heads} heads, {spec.blocks})"

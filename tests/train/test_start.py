@@ -1,0 +1,86 @@
+"""Where a network starts: from weights, as a student of a teacher, or refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from mematte.errors import TrainingError, WeightsError
+from mematte.model import MEMatte
+from mematte.model.router import gumbel
+from mematte.model.spec import teacher
+from mematte.train import Recipe
+from mematte.train.start import frozen_teacher, starting_network
+from mematte.weights import save_weights
+from mematte.weights.checkpoint import weights_of
+
+INPUTS = torch.rand(1, 4, 96, 96, generator=torch.Generator().manual_seed(0))
+
+
+def saved(network: MEMatte, folder: Path) -> str:
+    """A file of a network's weights."""
+    path = folder / "weights.safetensors"
+    save_weights(weights_of(network, name="other", licence="MIT"), path)
+    return str(path)
+
+
+def test_a_network_starts_from_weights_of_its_kind(recipe: Recipe, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    other = MEMatte(recipe.spec).eval()
+
+    started = starting_network(replace(recipe, start=saved(other, tmp_path))).eval()
+
+    assert torch.equal(started(INPUTS).alpha, other(INPUTS).alpha)
+
+
+def test_a_student_starts_as_its_teacher_with_refinement_that_changes_nothing(
+    recipe: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(5)
+    other = MEMatte(teacher(recipe.spec))
+    with caplog.at_level("INFO"):
+        student = starting_network(replace(recipe, start=saved(other, tmp_path)))
+
+    tokens = torch.randn(1, 4, 4, recipe.spec.channels)
+    assert torch.equal(student.backbone.blocks[0].mlp[0].weight, other.backbone.blocks[0].mlp[0].weight)
+    assert torch.equal(student.backbone.blocks[1].mlp[0].weight, other.backbone.blocks[1].mlp[0].weight)
+    assert not student.backbone.blocks[1].refinement(tokens).any()
+    assert "blocks.1.router" in caplog.text
+
+
+def test_weights_of_another_size_are_refused_with_both_sizes(recipe: Recipe, tmp_path: Path) -> None:
+    larger = MEMatte(replace(recipe.spec, channels=64))
+
+    with pytest.raises(TrainingError, match=r"64 channels.*32 channels.*same size"):
+        starting_network(replace(recipe, start=saved(larger, tmp_path)))
+
+
+def test_missing_weights_are_named(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="nowhere"):
+        starting_network(replace(recipe, start=str(tmp_path / "nowhere.safetensors")))
+
+
+def test_a_teacher_of_another_size_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+    larger = MEMatte(replace(recipe.spec, channels=64))
+
+    with pytest.raises(TrainingError, match="features of 64 channels"):
+        frozen_teacher(replace(recipe, teacher=saved(larger, tmp_path)))
+
+
+def test_without_routing_everybody_attends_at_inference_too(recipe: Recipe) -> None:
+    network = starting_network(replace(recipe, routing="everyone"))
+
+    assert network(INPUTS).routings[0].attend.all()
+    assert not any(parameter.requires_grad for parameter in network.backbone.blocks[1].router.parameters())
+
+
+def test_without_refinement_the_others_pass_unchanged(recipe: Recipe) -> None:
+    network = starting_network(replace(recipe, refine=False))
+
+    tokens = torch.randn(1, 6, 6, recipe.spec.channels)
+    assert not network.backbone.blocks[1].refinement(tokens).any()
+    network(INPUTS, gumbel).alpha.sum().backward()
+    assert all(p.grad is None for p in network.backbone.blocks[1].refinement.parameters())
