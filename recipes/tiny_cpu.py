@@ -1,29 +1,26 @@
-"""TINY on two CPU cores: the built-in weights.
+"""TINY on two CPU cores, stage 2 of the built-in weights: MEMatte, distilled from its teacher.
 
-Two cores make about 9 crops of 224 px a second. A crop of 448 px costs as much as four of 224, but only
-such crops show the network more than one attention window; their share grows in the course of the run.
+    mematte train recipes/tiny_cpu.py start=TEACHER teacher=TEACHER foregrounds=DIR backgrounds=DIR
+
+TEACHER is weights.safetensors of recipes/tiny_teacher_cpu.py's run. The routers' noise falls to the argmax
+that inference takes, and every router is drawn to the target share: docs/paper.md says why.
 """
 
-from mematte.model import TINY
-from mematte.train.recipe import Phase, Recipe
+from dataclasses import replace
 
-RECIPE = Recipe(
+from tiny_teacher_cpu import RECIPE as TEACHER
+
+from mematte.model import TINY
+from mematte.train import Crops, LossWeights
+
+RECIPE = replace(
+    TEACHER,
     spec=TINY,
-    hours=1.40,
-    phases=(
-        Phase(0.0, crops=((224, 4, 0.85), (448, 1, 0.15))),
-        Phase(0.4, crops=((224, 4, 0.5), (448, 1, 0.5))),
-    ),
-    learning_rate=1e-3,
-    matrix_learning_rate=1.5e-3,
-    loss_weights=(
-        ("unknown_l1", 1.0),
-        ("known_l1", 1.0),
-        ("laplacian", 4.0),
-        ("gradient", 0.25),
-        ("routing", 2.0),
-    ),
+    start="",
+    steps=1500,
+    crops=(Crops(224, 8, 0.3), Crops(448, 2, 0.7)),
+    decay_share=0.6,
+    weights=LossWeights(laplacian=4.0, gradient=0.25, routing=2.0, distillation=1.0),
     routers_balance=1.0,
-    data="procedural mattes, 293 openly licensed foregrounds and 698 openly licensed photographs; "
-    "docs/model-card-tiny.md has their sources, licences and credits",
+    noise_until=0.5,
 )

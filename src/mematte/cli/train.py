@@ -104,10 +104,13 @@ def _recipe(file: Path) -> Recipe:
 
     if not file.is_file():
         raise TrainingError(f"There is no recipe {file}. A recipe is a Python file that defines RECIPE.")
+    sys.path.insert(0, str(file.parent))  # recipes build on recipes beside them
     try:
         recipe = runpy.run_path(str(file)).get("RECIPE")
     except Exception as error:
         raise TrainingError(f"{file} cannot be run: {type(error).__name__}: {error}.") from error
+    finally:
+        sys.path.remove(str(file.parent))
     if not isinstance(recipe, Recipe):
         raise TrainingError(f"{file} defines no RECIPE that is a mematte.train.Recipe.")
     return recipe

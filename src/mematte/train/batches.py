@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from mematte.data.crops import Crop
 
+from .on_device import IMAGENET_MEAN, IMAGENET_STD, Batch, RawBatch, collate
 from .recipe import Recipe
-
-IMAGENET_MEAN = torch.tensor([0.485, 0.456, 0.406])
-IMAGENET_STD = torch.tensor([0.229, 0.224, 0.225])
-
-Batch = tuple[Tensor, Tensor, Tensor]
-"""inputs (B, 4, S, S): normalised RGB, trimap 0 / 0.5 / 1; truth (B, 1, S, S): alpha in [0, 1];
-unknown (B, 1, S, S): 1 where the trimap is unknown, else 0."""
 
 
 class Source(Protocol):
-    """Where crops come from; each a function of the generator's state alone."""
+    """Where crops come from, finished or raw; each a function of the generator's state alone."""
 
-    def sample(self, rng: np.random.Generator, size_px: int) -> Crop:
-        """One crop of `size_px` squared."""
+    def sample(self, rng: np.random.Generator, size_px: int) -> Any:
+        """One crop of `size_px` squared: a `Crop`, or a `RawSample` to be composed on the device."""
         ...
+
+
+@runtime_checkable
+class Drawing(Protocol):
+    """A source that also draws mattes, and has to be told when to draw new ones."""
 
     def move_window(self, first: int) -> None:
         """Use the drawn mattes from number `first` on."""
@@ -44,7 +42,7 @@ def tensors(crops: Sequence[Crop]) -> Batch:
     return inputs, truth, (trimap == 128).float().permute(0, 3, 1, 2)
 
 
-class Batches(IterableDataset[Batch]):
+class Batches(IterableDataset[Any]):
     """This process's part of every batch, from step `first` on.
 
     Crop number i of a step has a generator of its own, seeded with (seed, step, i): it is the same however
@@ -54,7 +52,7 @@ class Batches(IterableDataset[Batch]):
     def __init__(self, source: Source, recipe: Recipe, first: int, rank: int, ranks: int) -> None:
         self.source, self.recipe, self.first, self.rank, self.ranks = source, recipe, first, rank, ranks
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch | RawBatch]:
         """Part by part of each step; of several loader workers each makes every so many-th part."""
         worker = get_worker_info()
         index, count = (worker.id, worker.num_workers) if worker else (0, 1)
@@ -62,13 +60,15 @@ class Batches(IterableDataset[Batch]):
         for number in range(self.first * parts + index, self.recipe.steps * parts, count):
             yield self.part(*divmod(number, parts))
 
-    def part(self, step: int, part: int) -> Batch:
+    def part(self, step: int, part: int) -> Batch | RawBatch:
         """One part of a step's batch."""
         kind = self.recipe.batch(step)
-        self.source.move_window(self.recipe.drawing(step))
+        if isinstance(self.source, Drawing):
+            self.source.move_window(self.recipe.drawing(step))
         share = kind.count // (self.ranks * self.recipe.accumulate)
         first = (part * self.ranks + self.rank) * share
         generators = (
             np.random.default_rng([self.recipe.seed, step, number]) for number in range(first, first + share)
         )
-        return tensors([self.source.sample(rng, kind.size_px) for rng in generators])
+        crops = [self.source.sample(rng, kind.size_px) for rng in generators]
+        return tensors(crops) if isinstance(crops[0], Crop) else collate(crops)

@@ -20,9 +20,10 @@ from mematte.model.router import Decide, everyone
 from mematte.weights import Weights
 from mematte.weights.checkpoint import weights_of
 
-from .batches import Batch, Batches, Source
+from .batches import Batches, Source
 from .batr import attending_shares, batch_constraint, image_constraint
 from .losses import distillation, matting_losses
+from .on_device import Batch, RawBatch, compose_on_device
 from .optimisers import Together, make_optimiser
 from .ranks import rank, ranks
 from .recipe import Recipe
@@ -58,7 +59,7 @@ class MattingTraining(LightningModule):
         self._peaks = [group["peak"] for group in optimiser.param_groups]
         return optimiser
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Any]:
         """From the step on that the run has reached. On a CPU the cores have enough to do without workers."""
         batches = Batches(self.source, self.recipe, self.global_step, rank(), ranks())
         on_gpu = self.device.type == "cuda"
@@ -78,16 +79,16 @@ class MattingTraining(LightningModule):
         for teacher in self._teacher:
             teacher.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(self, *_: Any) -> None:
         """Set the rates of this step; the recipe's word counts, not that of a checkpoint."""
         optimiser = cast(Together, self.optimizers(use_pl_optimizer=False))
         factor = self.recipe.rate_factor(self.global_step)
         for group, peak in zip(optimiser.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch | RawBatch, batch_idx: int) -> Tensor:
         """The total loss of one part of a batch."""
-        inputs, truth, unknown = batch
+        inputs, truth, unknown = compose_on_device(batch) if isinstance(batch, RawBatch) else batch
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         matting = self.network(inputs, self._decide(batch_idx % self.recipe.accumulate))
         losses = matting_losses(matting.alpha.float(), truth, unknown)
@@ -109,7 +110,7 @@ class MattingTraining(LightningModule):
         total = torch.stack(
             [getattr(self.recipe.weights, name) * loss for name, loss in losses.items()]
         ).sum()
-        # |alpha - nan| has the gradient 0: a loss that is not finite has to spoil the gradient of all processes.
+        # |alpha - nan| has the gradient 0: such a loss has to spoil the gradient of all processes by itself.
         return total * torch.where(total.isfinite(), 1.0, torch.nan)
 
     def _note(self, name: str, value: Tensor) -> None:

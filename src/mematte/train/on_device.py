@@ -30,9 +30,14 @@ from torch import Tensor
 from mematte.data.foregrounds import random_view
 from mematte.data.published import Backgrounds, Drawn
 
-from .batches import IMAGENET_MEAN, IMAGENET_STD, Batch
-
 Bytes = NDArray[np.uint8]
+
+IMAGENET_MEAN = torch.tensor([0.485, 0.456, 0.406])
+IMAGENET_STD = torch.tensor([0.229, 0.224, 0.225])
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"""inputs (B, 4, S, S): normalised RGB, trimap 0 / 0.5 / 1; truth (B, 1, S, S): alpha in [0, 1];
+unknown (B, 1, S, S): 1 where the trimap is unknown, else 0."""
 
 # What happens to a crop, as chances.
 MERGE_CHANCE = 0.5  # two foregrounds, one over the other

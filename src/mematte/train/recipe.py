@@ -60,7 +60,7 @@ class Recipe:
     procedural_share: float = 0.5  # of the composites whose foreground is drawn
     photograph_share: float = 0.5  # of the crops, where there are photographs
     crops_per_drawing: int = 64  # every process makes each drawing: a few hundred with many processes
-    augmentation: Literal["photographic", "published"] = "photographic"
+    augmentation: Literal["photographic", "published", "on_device"] = "photographic"
 
     # Steps
     steps: int = 0
@@ -118,6 +118,8 @@ class Recipe:
         """Factor on the routers' Gumbel noise: 1 at first, over the last two thirds falling to 0."""
         if self.noise_until >= 1:
             return 1.0
+        if self.noise_until <= 0:
+            return 0.0
         return min(1.0, max(0.0, 1.5 * (1 - step / self.steps / self.noise_until)))
 
     def rate_factor(self, step: int) -> float:

@@ -19,16 +19,20 @@ from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from mematte import errors
+from mematte.data.backgrounds import BackgroundLibrary
 from mematte.data.crops import CropSource
+from mematte.data.foregrounds import ForegroundLibrary
+from mematte.data.published import PublishedCrops
 from mematte.engine.device import choose_device, choose_precision
 from mematte.errors import DataError, MatteError, OutputError, TrainingError
 from mematte.weights import save_weights
 
-from .batches import Batch, Source
+from .batches import Source
 from .checkpoints import CHECKPOINT, WholeCheckpoints
 from .memory import available_bytes, check_memory, measure_need
 from .module import MattingTraining
-from .ranks import rank, ranks
+from .on_device import RawSource
+from .ranks import rank
 from .recipe import Recipe, from_json, to_json
 from .start import frozen_teacher, starting_network
 from .validation import Validation
@@ -172,6 +176,16 @@ def crop_source(recipe: Recipe) -> Source:
             "The recipe names no pictures. Say where they are: backgrounds=DIR, with foregrounds=DIR "
             "(cut-outs) or without (drawn mattes only), or photographs=DIR (pictures with alpha)."
         )
+    if recipe.augmentation != "photographic":
+        if recipe.photographs or (recipe.procedural_share and not recipe.foregrounds):
+            raise TrainingError(
+                f"augmentation={recipe.augmentation} composes foregrounds=DIR over backgrounds=DIR; photos "
+                "and drawn mattes are for augmentation=photographic."
+            )
+        cut_outs, behind = ForegroundLibrary.load(foregrounds), BackgroundLibrary.load(backgrounds)
+        if recipe.augmentation == "published":
+            return PublishedCrops(cut_outs, behind)
+        return RawSource(cut_outs, behind)
     return CropSource(
         foregrounds,
         backgrounds,
@@ -188,7 +202,7 @@ class Progress(Callback):
         self.recipe, self.folder, self.checkpoints = recipe, folder, checkpoints
         self._since = self._idle_since = time.monotonic()
         self._waited = 0.0
-        self._crops = 0
+        self._crops = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The clock starts."""
@@ -196,17 +210,17 @@ class Progress(Callback):
             log.info("going on from step %d of %d", trainer.global_step, self.recipe.steps)
         self._since = self._idle_since = time.monotonic()
 
-    def on_train_batch_start(self, *_: Any) -> None:
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         """The batch is here: how long was it waited for?"""
         self._waited += time.monotonic() - self._idle_since
+        self._crops += self.recipe.batch(trainer.global_step).count / self.recipe.accumulate
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Report, and write the weights beside a checkpoint."""
         module = cast(MattingTraining, pl_module)
         step = trainer.global_step
-        self._crops += len(batch[0]) * ranks()
         whole = (batch_idx + 1) % self.recipe.accumulate == 0
         if whole and step % self.recipe.log_every == 0 and rank() == 0:
             self._report(trainer, module.figures())
@@ -232,7 +246,7 @@ class Progress(Callback):
         now = time.monotonic()
         seconds, self._since = now - self._since, now
         figures |= {"crops_per_second": self._crops / seconds, "waited": self._waited / seconds}
-        self._crops, self._waited = 0, 0.0
+        self._crops, self._waited = 0.0, 0.0
         for logger in trainer.loggers:
             logger.log_metrics(
                 {f"train/{name}": value for name, value in figures.items()}, trainer.global_step
