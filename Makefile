@@ -2,8 +2,7 @@
 # `make` alone prints them. Every target sets up what it needs.
 
 PYTHON ?= python3
-RECIPE ?= recipes/tiny_cpu.py
-RUN ?= runs/$(basename $(notdir $(RECIPE)))
+RECIPE ?= recipes/tiny_teacher_cpu.py
 BIN := .venv/bin
 STAMP := .venv/.installed
 
@@ -39,10 +38,8 @@ check: setup ## Lint, formatting, types, import layers, and that the docs are tr
 bench: setup ## Seconds and peak memory beside the peers
 	$(BIN)/mematte bench
 
-train: setup ## Train: make train FOREGROUNDS=DIR BACKGROUNDS=DIR [RECIPE=recipes/NAME.py] [RUN=DIR]
-	@test -n "$(FOREGROUNDS)" -a -n "$(BACKGROUNDS)" || \
-	  { echo "Say where the pictures are: make train FOREGROUNDS=DIR BACKGROUNDS=DIR" >&2; exit 2; }
-	$(BIN)/python -m mematte.train $(RECIPE) --foregrounds "$(FOREGROUNDS)" --backgrounds "$(BACKGROUNDS)" --run "$(RUN)"
+train: setup ## Train: make train RECIPE=recipes/NAME.py SETTINGS="foregrounds=DIR backgrounds=DIR"
+	$(BIN)/mematte train $(RECIPE) $(SETTINGS)
 
 docs: setup ## Rewrite docs/cli.md from the commands' own help
 	$(BIN)/python docs/build.py

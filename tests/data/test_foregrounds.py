@@ -11,10 +11,10 @@ import pytest
 from mematte.data import foregrounds
 from mematte.data.foregrounds import (
     Foreground,
-    ForegroundLibrary,
     clean_alpha,
     edge_points,
     extend_colour,
+    load_foregrounds,
     unmixed_colour,
     weighted_pairs,
 )
@@ -118,7 +118,7 @@ def test_views_stay_within_the_scales_asked_for() -> None:
 def test_foregrounds_are_drawn_by_weight() -> None:
     plain = Foreground(Pyramid(np.zeros((40, 40, 4), np.uint8)), np.zeros((1, 2), np.int32))
     other = Foreground(plain.pyramid, plain.points)
-    library, rng = ForegroundLibrary(Lottery.of([plain, other], [3.0, 1.0])), np.random.default_rng(0)
+    library, rng = Lottery.of([plain, other], [3.0, 1.0]), np.random.default_rng(0)
     share = np.mean([library.draw(rng) is plain for _ in range(2000)])
     assert share == pytest.approx(0.75, abs=0.04)
 
@@ -150,7 +150,7 @@ def test_foregrounds_of_any_layout_keep_their_own_colour(
     tmp_path: Path, layout: str, longest_px: int
 ) -> None:
     write_pairs(tmp_path, layout)
-    picture = ForegroundLibrary.load(tmp_path, longest_px).draw(np.random.default_rng(0)).pyramid.levels[0]
+    picture = load_foregrounds(tmp_path, longest_px).draw(np.random.default_rng(0)).pyramid.levels[0]
     red, green, _, alpha = (picture[..., channel].astype(int) for channel in range(4))
     assert len(np.unique(alpha)) > 20
     assert green[alpha > 25].max() < 60

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mematte.data.layouts import find_pairs
-from mematte.data.photographs import Photograph, PhotographLibrary, read_photograph
+from mematte.data.photographs import Photograph, load_photographs, read_photograph
 from mematte.data.pyramid import Pyramid
 from mematte.errors import DataError
 
@@ -53,7 +53,7 @@ def test_a_trimap_that_contradicts_the_alpha_counts_as_unknown(photograph: Photo
 
 def test_without_a_trimap_there_is_none(tmp_path: Path) -> None:
     write_pair(tmp_path, "disc", trimap=False)
-    photograph = PhotographLibrary.load(tmp_path).draw(np.random.default_rng(0))
+    photograph = load_photographs(tmp_path).draw(np.random.default_rng(0))
     assert photograph.crop(photograph.random_view(np.random.default_rng(0), 64), 64)[2] is None
 
 
@@ -71,7 +71,7 @@ def test_views_lie_inside_the_photograph(photograph: Photograph, size_px: int) -
 @pytest.mark.parametrize("size", [(20, 20), (12, 300), (300, 12)])
 def test_photographs_smaller_than_a_crop_fill_it(tmp_path: Path, size: tuple[int, int]) -> None:
     write_pair(tmp_path, "small", size)
-    photograph = PhotographLibrary.load(tmp_path).draw(np.random.default_rng(0))
+    photograph = load_photographs(tmp_path).draw(np.random.default_rng(0))
     for seed in range(10):
         image, _, _ = photograph.crop(photograph.random_view(np.random.default_rng(seed), 224), 224)
         assert image.shape == (224, 224, 3)
@@ -91,7 +91,7 @@ def test_a_folder_of_cutouts_holds_no_photographs(tmp_path: Path) -> None:
     picture[10:30, 10:30] = 255
     cv2.imwrite(str(tmp_path / "a.png"), picture)
     with pytest.raises(DataError, match="Name it among the foregrounds"):
-        PhotographLibrary.load(tmp_path)
+        load_photographs(tmp_path)
 
 
 @pytest.mark.parametrize("level", [0, 255])
@@ -99,11 +99,11 @@ def test_an_alpha_that_is_the_same_everywhere_is_an_error(tmp_path: Path, level:
     write_pair(tmp_path, "plain")
     cv2.imwrite(str(tmp_path / "mask" / "plain.png"), np.full((240, 320), level, np.uint8))
     with pytest.raises(DataError, match=r"plain\.png: it is (transparent|opaque) everywhere"):
-        PhotographLibrary.load(tmp_path)
+        load_photographs(tmp_path)
 
 
 def test_a_photograph_and_an_alpha_of_different_sizes_are_an_error(tmp_path: Path) -> None:
     write_pair(tmp_path, "odd")
     cv2.imwrite(str(tmp_path / "mask" / "odd.png"), np.zeros((320, 240), np.uint8))
     with pytest.raises(DataError, match=r"odd\.png is 320x240 px, but its alpha .* 240x320 px"):
-        PhotographLibrary.load(tmp_path)
+        load_photographs(tmp_path)

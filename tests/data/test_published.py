@@ -10,7 +10,7 @@ import pytest
 
 from mematte.data import published
 from mematte.data.backgrounds import BackgroundLibrary
-from mematte.data.foregrounds import ForegroundLibrary
+from mematte.data.foregrounds import load_foregrounds
 from mematte.data.published import (
     PublishedCrops,
     around_unknown,
@@ -26,7 +26,7 @@ from mematte.data.pyramid import Pyramid
 
 @pytest.fixture(scope="module")
 def crops(folders: tuple[Path, Path]) -> PublishedCrops:
-    return PublishedCrops(ForegroundLibrary.load(folders[0]), BackgroundLibrary.load(folders[1]))
+    return PublishedCrops(load_foregrounds(folders[0]), BackgroundLibrary.load(folders[1]))
 
 
 class OnePicture:

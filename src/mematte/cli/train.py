@@ -74,7 +74,7 @@ def train(
         assert resume is not None
         folder, recipe = resume, resumed(resume)
     else:
-        folder, recipe = run or Path("runs") / recipe_file.stem, _recipe(recipe_file)
+        folder, recipe = run or Path("runs") / recipe_file.stem, read_recipe(recipe_file)
         if (folder / "checkpoint.ckpt").exists():
             raise TrainingError(
                 f"{folder} holds a run already. Go on with it: mematte train --resume {folder}; or name "
@@ -96,8 +96,12 @@ def train(
     typer.echo(run_training(recipe, folder, device=device, devices=devices or 0))
 
 
-def _recipe(file: Path) -> Recipe:
-    """What the file calls RECIPE."""
+def read_recipe(file: Path) -> Recipe:
+    """What the file calls RECIPE.
+
+    Raises:
+        TrainingError: there is no such file, it fails, or it defines no recipe.
+    """
     import runpy
 
     from mematte.train import Recipe

@@ -77,9 +77,16 @@ def light_from(colour: Bytes, alpha: Bytes, sigma_px: float, direction: float, s
 
     The blurred alpha is taken for the height of the body: slopes that face the light are lighter.
     """
-    height = cv2.GaussianBlur(alpha, (0, 0), sigma_px).astype(np.float32) * np.float32(sigma_px * 2.5 / 255)
+    # What is smooth over sigma needs no finer grid than a third of it.
+    rows, columns = alpha.shape
+    step = max(1.0, sigma_px / 3)
+    coarse = (max(3, round(columns / step)), max(3, round(rows / step)))
+    height = cv2.GaussianBlur(
+        cv2.resize(alpha, coarse, interpolation=cv2.INTER_AREA), (0, 0), sigma_px / step
+    ).astype(np.float32) * np.float32(sigma_px * 2.5 / 255 / step)
     slope_x, slope_y = (cv2.Sobel(height, cv2.CV_32F, dx, dy, scale=1 / 8) for dx, dy in ((1, 0), (0, 1)))
     facing = -(slope_x * np.float32(np.cos(direction)) + slope_y * np.float32(np.sin(direction)))
+    facing = cv2.resize(facing, (columns, rows), interpolation=cv2.INTER_LINEAR)
     factor = 1 + np.float32(strength) * np.clip(facing, -1, 1)
     return cast(Bytes, np.clip(colour * factor[..., None] + 0.5, 0, 255).astype(np.uint8))
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from mematte.data import compose
 from mematte.data.backgrounds import BackgroundLibrary
-from mematte.data.foregrounds import ForegroundLibrary, clean_alpha, random_view
-from mematte.data.photographs import PhotographLibrary
+from mematte.data.foregrounds import clean_alpha, load_foregrounds, random_view
+from mematte.data.photographs import load_photographs
 from mematte.data.pictures import as_folders
 from mematte.data.procedural import MatteBank
 from mematte.data.procedural.colours import MATERIALS, colour_drawing, draw_palette, lit
@@ -109,9 +109,9 @@ class CropSource:
         cv2.setNumThreads(1)  # crops are made in parallel by processes, not by threads in each
         # Each set may take an equal part of the memory that those before it have left.
         part = memory_bytes // (1 + bool(real) + bool(behind))
-        self._foregrounds = ForegroundLibrary.load(front, foreground_px, part)
+        self._foregrounds = load_foregrounds(front, foreground_px, part)
         memory_bytes -= self._foregrounds.memory_bytes
-        self._photographs = PhotographLibrary.load(real, photograph_px, memory_bytes // (1 + bool(behind)))
+        self._photographs = load_photographs(real, photograph_px, memory_bytes // (1 + bool(behind)))
         memory_bytes -= self._photographs.memory_bytes
         self._backgrounds = BackgroundLibrary.load(behind, background_px, memory_bytes)
         self._textures = self._backgrounds.textures

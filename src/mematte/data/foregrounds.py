@@ -206,45 +206,24 @@ def random_view(
     return View((x + offset[0], y + offset[1]), scale, float(angle), bool(rng.random() < 0.5), stretch)
 
 
-class ForegroundLibrary:
-    """The foregrounds of folders, drawn by the weight of their folder."""
+def load_foregrounds(
+    folders: Sequence[Path] | Path, longest_px: int = 1100, memory_bytes: int = DEFAULT_MEMORY_BYTES
+) -> Lottery[Foreground]:
+    """Cut-outs, foregrounds with alpha, and photographs with alpha, in any layout of `find_pairs`.
 
-    def __init__(self, lottery: Lottery[Foreground]) -> None:
-        self._lottery = lottery
+    Drawn by the weight of their folder.
 
-    def __bool__(self) -> bool:
-        """Whether there are any."""
-        return bool(self._lottery)
-
-    @property
-    def memory_bytes(self) -> int:
-        """What those in memory take."""
-        return self._lottery.shelf.memory_bytes
-
-    @classmethod
-    def load(
-        cls,
-        folders: Sequence[Path] | Path,
-        longest_px: int = 1100,
-        memory_bytes: int = DEFAULT_MEMORY_BYTES,
-    ) -> ForegroundLibrary:
-        """Cut-outs, foregrounds with alpha, and photographs with alpha, in any layout of `find_pairs`.
-
-        Raises:
-            DataError: a folder holds none, or too many of them are damaged.
-        """
-        entries = [
-            Entry(next(iter(pair.files.values())), partial(read_foreground, pair, longest_px), weight)
-            for folder in as_folders(folders)
-            for pair, weight in weighted_pairs(folder)
-        ]
-        shelf = Shelf(entries, "foregrounds")
-        shelf.load(memory_bytes)
-        return cls(Lottery(shelf))
-
-    def draw(self, rng: np.random.Generator) -> Foreground:
-        """One foreground, by weight."""
-        return self._lottery.draw(rng)
+    Raises:
+        DataError: a folder holds none, or too many of them are damaged.
+    """
+    entries = [
+        Entry(next(iter(pair.files.values())), partial(read_foreground, pair, longest_px), weight)
+        for folder in as_folders(folders)
+        for pair, weight in weighted_pairs(folder)
+    ]
+    shelf = Shelf(entries, "foregrounds")
+    shelf.load(memory_bytes)
+    return Lottery(shelf)
 
 
 def weighted_pairs(folder: Path) -> list[tuple[Pair, float]]:

@@ -69,52 +69,31 @@ class Photograph:
         return image, alpha, np.where(known, levels, np.uint8(128))
 
 
-class PhotographLibrary:
-    """The photographs of folders; each is as likely as any other of its folder's weight."""
+def load_photographs(
+    folders: Sequence[Path] | Path, longest_px: int = 1100, memory_bytes: int = DEFAULT_MEMORY_BYTES
+) -> Lottery[Photograph]:
+    """Photographs with alpha, and perhaps trimaps, in any layout of `find_pairs`.
 
-    def __init__(self, lottery: Lottery[Photograph]) -> None:
-        self._lottery = lottery
+    Each is as likely as any other of its folder's weight.
 
-    def __bool__(self) -> bool:
-        """Whether there are any."""
-        return bool(self._lottery)
-
-    @property
-    def memory_bytes(self) -> int:
-        """What those in memory take."""
-        return self._lottery.shelf.memory_bytes
-
-    @classmethod
-    def load(
-        cls,
-        folders: Sequence[Path] | Path,
-        longest_px: int = 1100,
-        memory_bytes: int = DEFAULT_MEMORY_BYTES,
-    ) -> PhotographLibrary:
-        """Photographs with alpha, and perhaps trimaps, in any layout of `find_pairs`.
-
-        Raises:
-            DataError: a folder holds none, or too many of them are damaged.
-        """
-        entries = []
-        for folder in as_folders(folders):
-            pairs = [(pair, weight) for pair, weight in weighted_pairs(folder) if "image" in pair.files]
-            if not pairs:
-                raise DataError(
-                    f"{folder} holds cut-outs or foregrounds, no photographs with alpha. Name it among the "
-                    "foregrounds, or name a folder of photographs and their alphas."
-                )
-            entries += [
-                Entry(pair.files["image"], partial(read_photograph, pair, longest_px), weight)
-                for pair, weight in pairs
-            ]
-        shelf = Shelf(entries, "photographs")
-        shelf.load(memory_bytes)
-        return cls(Lottery(shelf))
-
-    def draw(self, rng: np.random.Generator) -> Photograph:
-        """One photograph."""
-        return self._lottery.draw(rng)
+    Raises:
+        DataError: a folder holds none, or too many of them are damaged.
+    """
+    entries = []
+    for folder in as_folders(folders):
+        pairs = [(pair, weight) for pair, weight in weighted_pairs(folder) if "image" in pair.files]
+        if not pairs:
+            raise DataError(
+                f"{folder} holds cut-outs or foregrounds, no photographs with alpha. Name it among the "
+                "foregrounds, or name a folder of photographs and their alphas."
+            )
+        entries += [
+            Entry(pair.files["image"], partial(read_photograph, pair, longest_px), weight)
+            for pair, weight in pairs
+        ]
+    shelf = Shelf(entries, "photographs")
+    shelf.load(memory_bytes)
+    return Lottery(shelf)
 
 
 def read_photograph(pair: Pair, longest_px: int) -> Photograph:

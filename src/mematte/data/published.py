@@ -45,7 +45,7 @@ class Drawn(Protocol):
 
 
 class Foregrounds(Protocol):
-    """Where foregrounds come from, such as `ForegroundLibrary`."""
+    """Where foregrounds come from, such as what `load_foregrounds` gives."""
 
     def draw(self, rng: Random, /) -> Drawn: ...
 

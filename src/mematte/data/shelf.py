@@ -163,6 +163,11 @@ class Lottery(Generic[T]):
         entries = [Entry(Path(str(number)), partial(_same, thing)) for number, thing in enumerate(things)]
         return cls(Shelf(entries, "things"), weights)
 
+    @property
+    def memory_bytes(self) -> int:
+        """What those in memory take."""
+        return self.shelf.memory_bytes
+
     def __bool__(self) -> bool:
         """Whether anything can be drawn."""
         return len(self._cumulative) > 0 and bool(self._cumulative[-1] > 0)

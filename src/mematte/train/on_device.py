@@ -66,7 +66,7 @@ class Pointed(Drawn, Protocol):
 
 
 class PointedForegrounds(Protocol):
-    """Where foregrounds come from, such as `ForegroundLibrary`."""
+    """Where foregrounds come from, such as what `load_foregrounds` gives."""
 
     def draw(self, rng: np.random.Generator, /) -> Pointed: ...
 

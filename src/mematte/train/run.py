@@ -21,7 +21,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from mematte import errors
 from mematte.data.backgrounds import BackgroundLibrary
 from mematte.data.crops import CropSource
-from mematte.data.foregrounds import ForegroundLibrary
+from mematte.data.foregrounds import load_foregrounds
 from mematte.data.published import PublishedCrops
 from mematte.engine.device import choose_device, choose_precision
 from mematte.errors import DataError, MatteError, OutputError, TrainingError
@@ -182,7 +182,7 @@ def crop_source(recipe: Recipe) -> Source:
                 f"augmentation={recipe.augmentation} composes foregrounds=DIR over backgrounds=DIR; photos "
                 "and drawn mattes are for augmentation=photographic."
             )
-        cut_outs, behind = ForegroundLibrary.load(foregrounds), BackgroundLibrary.load(backgrounds)
+        cut_outs, behind = load_foregrounds(foregrounds), BackgroundLibrary.load(backgrounds)
         if recipe.augmentation == "published":
             return PublishedCrops(cut_outs, behind)
         return RawSource(cut_outs, behind)
