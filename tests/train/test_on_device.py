@@ -15,32 +15,35 @@ from torch.utils.data import DataLoader, Dataset
 from mematte.data import compose, published
 from mematte.data.foregrounds import Foreground
 from mematte.data.pyramid import Pyramid, View
-from mematte.train import on_device
 from mematte.train.batches import IMAGENET_MEAN, IMAGENET_STD
 from mematte.train.on_device import (
-    STYLES,
-    Draws,
     RawBatch,
     RawSample,
     RawSource,
-    affine,
-    blur,
+    camera,
     collate,
     compose_on_device,
-    eroded,
-    jitter_colour,
-    make_trimap,
-    merge,
-    noise,
-    over,
-    painted,
-    squared_distance,
-    through_jpeg,
-    tile_px,
-    turns,
+    composition,
+    geometry,
+    raw,
+    trimaps,
 )
+from mematte.train.on_device.camera import blur, noise
+from mematte.train.on_device.colour import jitter_colour
+from mematte.train.on_device.composition import merge, over
+from mematte.train.on_device.draws import Draws
+from mematte.train.on_device.erosion import eroded, painted, squared_distance
+from mematte.train.on_device.geometry import affine, turns
+from mematte.train.on_device.jpeg import through_jpeg
+from mematte.train.on_device.raw import tile_px
+from mematte.train.on_device.trimaps import STYLES, make_trimap
 
-CHANCES = [name for name in vars(on_device) if name.endswith("_CHANCE")]
+CHANCES = [
+    (module, name)
+    for module in (camera, composition, raw, trimaps)
+    for name in vars(module)
+    if name.endswith("_CHANCE")
+]
 
 
 @pytest.fixture(autouse=True)
@@ -51,9 +54,9 @@ def one_thread() -> None:
 @pytest.fixture
 def without_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing happens to a sample but composition and a trimap."""
-    for name in CHANCES:
-        monkeypatch.setattr(on_device, name, 0.0)
-    monkeypatch.setattr(on_device, "turns", lambda draws: torch.eye(2).repeat(len(draws.numbers(1)), 1, 1))
+    for module, name in CHANCES:
+        monkeypatch.setattr(module, name, 0.0)
+    monkeypatch.setattr(composition, "turns", lambda draws: torch.eye(2).repeat(len(draws.numbers(1)), 1, 1))
 
 
 class Drawings:
@@ -263,7 +266,7 @@ def test_a_batch_remembers_what_lies_behind_whom(monkeypatch: pytest.MonkeyPatch
     assert batch.back_of.tolist() == merged
     for row, number in enumerate(merged):
         assert (batch.backs[row].numpy() == samples[number].foregrounds[1]).all()
-    monkeypatch.setattr(on_device, "MERGE_CHANCE", 0.0)
+    monkeypatch.setattr(raw, "MERGE_CHANCE", 0.0)
     assert collate([source[0]]).backs.shape == (0, 96, 96, 4)
 
 
@@ -324,8 +327,8 @@ def test_turns_have_the_recipes_scales_and_flips() -> None:
 
 
 def test_turns_are_the_inverse_of_rotation_shear_and_scale(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_device, "SHEAR_DEGREES", 0.0)
-    monkeypatch.setattr(on_device, "SCALES", (1.0, 1.0))
+    monkeypatch.setattr(geometry, "SHEAR_DEGREES", 0.0)
+    monkeypatch.setattr(geometry, "SCALES", (1.0, 1.0))
     matrices = turns(Draws(torch.arange(200)))
     assert torch.allclose(matrices @ matrices.transpose(1, 2), torch.eye(2).expand(200, 2, 2), atol=1e-5)
     angles = torch.atan2(matrices[:, 0, 1], matrices[:, 1, 1]) * 180 / math.pi
@@ -396,7 +399,7 @@ def test_each_sample_is_blurred_by_its_own_sigma() -> None:
 
 
 def test_noise_is_normal_and_each_seed_has_its_own() -> None:
-    grain = noise(torch.tensor([7, 8, 7 + 2**40]), 3, 128)
+    grain = noise(torch.tensor([7, 8, 7 + 2**40]), 128)
     assert grain.mean().abs() < 0.01
     assert abs(grain.std().item() - 1) < 0.01
     assert abs((grain**4).mean().item() - 3) < 0.4  # four uniform numbers have 2.7
@@ -405,7 +408,7 @@ def test_noise_is_normal_and_each_seed_has_its_own() -> None:
         assert (flat[one] * flat[two]).mean().abs() < 0.02
     for shift in (1, 2, 128, 128 * 128):
         assert (flat[0][shift:] * flat[0][:-shift]).mean().abs() < 0.02
-    assert torch.equal(noise(torch.tensor([8]), 3, 128)[0], grain[1])
+    assert torch.equal(noise(torch.tensor([8]), 128)[0], grain[1])
 
 
 @pytest.mark.parametrize("quality", [50, 70, 90, 97])
@@ -502,7 +505,7 @@ def soft_discs(count: int, softness_px: float, size_px: int = 96) -> Tensor:
 
 @pytest.mark.parametrize("style", STYLES)
 def test_known_means_exact_in_every_style(style: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_device, "STYLES", {name: float(name == style) for name in STYLES})
+    monkeypatch.setattr(trimaps, "STYLES", {name: float(name == style) for name in STYLES})
     for alpha in (soft_discs(12, 10), soft_discs(12, 0.5), 1 - soft_discs(12, 10), soft_discs(12, 3) * 0.5):
         trimap = make_trimap(alpha, Draws(torch.arange(12)))
         assert set(trimap.unique().tolist()) <= {0.0, 0.5, 1.0}
@@ -511,8 +514,8 @@ def test_known_means_exact_in_every_style(style: str, monkeypatch: pytest.Monkey
 
 
 def test_a_plain_band_is_as_wide_as_its_two_radii(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_device, "STYLES", {name: float(name == "band") for name in STYLES})
-    monkeypatch.setattr(on_device, "BRUSH_CHANCE", 0.0)
+    monkeypatch.setattr(trimaps, "STYLES", {name: float(name == "band") for name in STYLES})
+    monkeypatch.setattr(trimaps, "BRUSH_CHANCE", 0.0)
     alpha = soft_discs(30, 0.01, 224)  # a hard edge, and the radii are between 1.5 and 20 px
     trimap = make_trimap(alpha, Draws(torch.arange(30)))
     widths = []

@@ -17,10 +17,10 @@ import torch
 from mematte.errors import DataError, OutputError, TrainingError
 from mematte.model import MEMatte
 from mematte.model.spec import teacher
-from mematte.train import Crops, Recipe, resumed, train
+from mematte.train import Crops, Recipe, changed, resumed, train
 from mematte.train.checkpoints import WholeCheckpoints
 from mematte.train.module import MattingTraining
-from mematte.train.run import crop_source
+from mematte.train.sources import crop_source
 from mematte.weights import load_weights, save_weights
 from mematte.weights.checkpoint import weights_of
 
@@ -128,6 +128,25 @@ def test_distillation_draws_the_student_to_its_teacher(recipe: Recipe, tmp_path:
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
     saved = torch.load(tmp_path / "run" / "checkpoint.ckpt", weights_only=True)["state_dict"]
     assert not any("teacher" in key for key in saved)
+
+
+@pytest.mark.parametrize("other", [{"spec": "tiny"}, {"optimiser": "adamw"}])
+def test_a_checkpoint_of_something_else_is_refused_with_both_named(
+    recipe: Recipe, tmp_path: Path, other: dict[str, str]
+) -> None:
+    run(replace(recipe, steps=2), tmp_path)
+
+    with pytest.raises(TrainingError, match=r"test \(32 channels, WR\), muon.*(tiny|adamw).*start="):
+        run(changed(recipe, [f"{key}={value}" for key, value in other.items()]), tmp_path)
+
+
+def test_a_damaged_checkpoint_is_named(recipe: Recipe, tmp_path: Path) -> None:
+    run(replace(recipe, steps=2), tmp_path)
+    file = tmp_path / "checkpoint.ckpt"
+    file.write_bytes(file.read_bytes()[:1000])
+
+    with pytest.raises(TrainingError, match=r"checkpoint.ckpt cannot be read.*start="):
+        run(recipe, tmp_path)
 
 
 class Spoilt(Discs):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from mematte.errors import TrainingError
 
 log = logging.getLogger("mematte.train")
 
@@ -27,6 +30,21 @@ class WholeCheckpoints(TorchCheckpointIO):
     def __init__(self) -> None:
         super().__init__()
         self.failure = ""
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Read one.
+
+        Raises:
+            TrainingError: it is damaged.
+        """
+        try:
+            return super().load_checkpoint(path, *args, **kwargs)
+        except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise TrainingError(
+                f"The checkpoint {path} cannot be read: {reason}. Begin anew from the run's weights: "
+                f"start={Path(path).parent / 'weights.safetensors'}"
+            ) from error
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None

@@ -15,6 +15,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
+from mematte.errors import TrainingError
 from mematte.model import MEMatte, gumbel
 from mematte.model.router import Decide, everyone
 from mematte.weights import Weights
@@ -58,6 +59,27 @@ class MattingTraining(LightningModule):
         optimiser = make_optimiser(self.network, self.recipe)
         self._peaks = [group["peak"] for group in optimiser.param_groups]
         return optimiser
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What a checkpoint is of."""
+        checkpoint["mematte"] = self._kind()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse what is of something else.
+
+        Raises:
+            TrainingError: the network or the optimiser is another one; says both.
+        """
+        found, wanted = checkpoint.get("mematte"), self._kind()
+        if found != wanted:
+            raise TrainingError(
+                f"The checkpoint is of {found}, the recipe asks for {wanted}. Begin another run from its "
+                "weights, with start=, instead of resuming this one."
+            )
+
+    def _kind(self) -> str:
+        spec = self.recipe.spec
+        return f"{spec.name} ({spec.channels} channels, {spec.blocks}), {self.recipe.optimiser}"
 
     def train_dataloader(self) -> DataLoader[Any]:
         """From the step on that the run has reached. On a CPU the cores have enough to do without workers."""

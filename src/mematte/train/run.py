@@ -2,46 +2,34 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import re
-import time
 import warnings
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from mematte import errors
-from mematte.data.backgrounds import BackgroundLibrary
-from mematte.data.crops import CropSource
-from mematte.data.foregrounds import load_foregrounds
-from mematte.data.published import PublishedCrops
 from mematte.engine.device import choose_device, choose_precision
-from mematte.errors import DataError, MatteError, OutputError, TrainingError
-from mematte.weights import save_weights
+from mematte.errors import MatteError, OutputError, TrainingError
 
 from .batches import Source
 from .checkpoints import CHECKPOINT, WholeCheckpoints
 from .memory import available_bytes, check_memory, measure_need
 from .module import MattingTraining
-from .on_device import RawSource
-from .ranks import rank
+from .progress import WEIGHTS, Progress
 from .recipe import Recipe, from_json, to_json
+from .sources import crop_source
 from .start import frozen_teacher, starting_network
 from .validation import Validation
 
-log = logging.getLogger("mematte.train")
-
 RECIPE = "recipe.json"
-LOG = "log.jsonl"
-WEIGHTS = "weights.safetensors"  # the averaged network as it stands
 
 
 def train(
@@ -50,7 +38,6 @@ def train(
     *,
     device: str = "auto",
     devices: int = 0,
-    nodes: int = 1,
     source: Source | None = None,
 ) -> Path:
     """Train a recipe in a folder; where the folder holds a checkpoint, go on from it.
@@ -60,8 +47,8 @@ def train(
         folder: the run's; made if missing. It gets recipe.json, checkpoint.ckpt, log.jsonl, TensorBoard's
             events, weights.safetensors and, with validation, best.safetensors.
         device: "auto", "cpu", "cuda" or "mps".
-        devices: GPUs of this machine, or processes on a CPU; 0 = all GPUs, or one process per core.
-        nodes: machines. With several, or under `torchrun`, each process is started from outside.
+        devices: GPUs, or processes on a CPU; 0 = all GPUs, or one process per core. Under `torchrun`, which
+            starts the processes itself, on one machine or several, its word counts.
         source: of the crops; None = what the recipe's folders hold.
 
     Returns:
@@ -76,12 +63,13 @@ def train(
     recipe.check()
     accelerator = choose_device(device).type
     started_outside = "LOCAL_WORLD_SIZE" in os.environ  # by torchrun
+    nodes = 1
     if started_outside:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
     elif not devices:
-        devices = torch.cuda.device_count() if accelerator == "cuda" else os.cpu_count() or 1
-        devices = 1 if accelerator == "mps" else devices
+        everything = {"cuda": torch.cuda.device_count(), "cpu": os.cpu_count() or 1}
+        devices = everything.get(accelerator, 1)
     _check_division(recipe, devices * nodes)
     _prepare(folder, recipe)
 
@@ -161,116 +149,10 @@ def resumed(folder: Path) -> Recipe:
         raise TrainingError(f"{file} is no recipe of this version of mematte: {error}.") from error
 
 
-def crop_source(recipe: Recipe) -> Source:
-    """What the recipe's folders hold, read into memory.
-
-    Raises:
-        DataError: there is nothing to train on, or too much of it is damaged.
-    """
-    foregrounds, backgrounds, photographs = (
-        [Path(folder) for folder in folders]
-        for folders in (recipe.foregrounds, recipe.backgrounds, recipe.photographs)
-    )
-    if not (foregrounds or backgrounds or photographs):
-        raise DataError(
-            "The recipe names no pictures. Say where they are: backgrounds=DIR, with foregrounds=DIR "
-            "(cut-outs) or without (drawn mattes only), or photographs=DIR (pictures with alpha)."
-        )
-    if recipe.augmentation != "photographic":
-        if recipe.photographs or (recipe.procedural_share and not recipe.foregrounds):
-            raise TrainingError(
-                f"augmentation={recipe.augmentation} composes foregrounds=DIR over backgrounds=DIR; photos "
-                "and drawn mattes are for augmentation=photographic."
-            )
-        cut_outs, behind = load_foregrounds(foregrounds), BackgroundLibrary.load(backgrounds)
-        if recipe.augmentation == "published":
-            return PublishedCrops(cut_outs, behind)
-        return RawSource(cut_outs, behind)
-    return CropSource(
-        foregrounds,
-        backgrounds,
-        photographs,
-        procedural_share=recipe.procedural_share,
-        photograph_share=recipe.photograph_share,
-    )
-
-
-class Progress(Callback):
-    """Every so many steps a line in log.jsonl and TensorBoard; beside every checkpoint the weights."""
-
-    def __init__(self, recipe: Recipe, folder: Path, checkpoints: WholeCheckpoints) -> None:
-        self.recipe, self.folder, self.checkpoints = recipe, folder, checkpoints
-        self._since = self._idle_since = time.monotonic()
-        self._waited = 0.0
-        self._crops = 0.0
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The clock starts."""
-        if trainer.global_step:
-            log.info("going on from step %d of %d", trainer.global_step, self.recipe.steps)
-        self._since = self._idle_since = time.monotonic()
-
-    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
-        """The batch is here: how long was it waited for?"""
-        self._waited += time.monotonic() - self._idle_since
-        self._crops += self.recipe.batch(trainer.global_step).count / self.recipe.accumulate
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Report, and write the weights beside a checkpoint."""
-        module = cast(MattingTraining, pl_module)
-        step = trainer.global_step
-        whole = (batch_idx + 1) % self.recipe.accumulate == 0
-        if whole and step % self.recipe.log_every == 0 and rank() == 0:
-            self._report(trainer, module.figures())
-        if whole and step % self.recipe.save_every == 0 and rank() == 0:
-            self._save_weights(module)
-        self._idle_since = time.monotonic()
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The last checkpoint and the weights.
-
-        Raises:
-            OutputError: the last checkpoint could not be written.
-        """
-        trainer.save_checkpoint(self.folder / CHECKPOINT)
-        if rank() == 0:
-            self._save_weights(cast(MattingTraining, pl_module))
-            if self.checkpoints.failure:
-                raise OutputError(
-                    f"{self.checkpoints.failure}. Make room and go on: mematte train --resume {self.folder}"
-                )
-
-    def _report(self, trainer: Trainer, figures: dict[str, float]) -> None:
-        now = time.monotonic()
-        seconds, self._since = now - self._since, now
-        figures |= {"crops_per_second": self._crops / seconds, "waited": self._waited / seconds}
-        self._crops, self._waited = 0.0, 0.0
-        for logger in trainer.loggers:
-            logger.log_metrics(
-                {f"train/{name}": value for name, value in figures.items()}, trainer.global_step
-            )
-        rounded = {name: float(f"{value:.5g}") for name, value in figures.items()}
-        with (self.folder / LOG).open("a") as file:
-            file.write(json.dumps({"step": trainer.global_step} | rounded) + "\n")
-        log.info("step %d of %d: %s", trainer.global_step, self.recipe.steps, _one_line(rounded))
-
-    def _save_weights(self, module: MattingTraining) -> None:
-        try:
-            save_weights(module.averaged_weights(), self.folder / WEIGHTS)
-        except OutputError as error:
-            log.error("%s", error)
-
-
 def _users_error(error: ProcessRaisedException) -> MatteError | None:
     """The error that a forked process ended with, if it is one of the user's: only its traceback came."""
     found = re.search(r"^mematte\.errors\.(\w+): (.*)", str(error), re.MULTILINE | re.DOTALL)
     return getattr(errors, found[1])(found[2].strip()) if found else None
-
-
-def _one_line(figures: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
 
 
 def _check_division(recipe: Recipe, processes: int) -> None:

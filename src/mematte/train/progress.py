@@ -1,0 +1,99 @@
+"""Progress: what a run writes down while it goes on."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any, cast
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from mematte.errors import OutputError
+from mematte.weights import save_weights
+
+from .checkpoints import CHECKPOINT, WholeCheckpoints
+from .module import MattingTraining
+from .ranks import rank
+from .recipe import Recipe
+
+log = logging.getLogger("mematte.train")
+
+LOG = "log.jsonl"
+WEIGHTS = "weights.safetensors"  # the averaged network as it stands
+
+
+class Progress(Callback):
+    """Every so many steps a line in log.jsonl and TensorBoard; beside every checkpoint the weights."""
+
+    def __init__(self, recipe: Recipe, folder: Path, checkpoints: WholeCheckpoints) -> None:
+        self.recipe, self.folder, self.checkpoints = recipe, folder, checkpoints
+        self._since = self._idle_since = time.monotonic()
+        self._waited = 0.0
+        self._crops = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The clock starts."""
+        if trainer.global_step:
+            log.info("going on from step %d of %d", trainer.global_step, self.recipe.steps)
+        self._since = self._idle_since = time.monotonic()
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        """The batch is here: how long was it waited for?"""
+        self._waited += time.monotonic() - self._idle_since
+        self._crops += self.recipe.batch(trainer.global_step).count / self.recipe.accumulate
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Report, and write the weights beside a checkpoint."""
+        module = cast(MattingTraining, pl_module)
+        step = trainer.global_step
+        whole = (batch_idx + 1) % self.recipe.accumulate == 0
+        if whole and step % self.recipe.log_every == 0 and rank() == 0:
+            self._report(trainer, module.figures())
+        if whole and step % self.recipe.save_every == 0 and rank() == 0:
+            self._save_weights(module)
+        self._idle_since = time.monotonic()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The last checkpoint and the weights.
+
+        Raises:
+            OutputError: the last checkpoint could not be written.
+        """
+        trainer.save_checkpoint(self.folder / CHECKPOINT)
+        if rank() == 0:
+            self._save_weights(cast(MattingTraining, pl_module))
+            if self.checkpoints.failure:
+                raise OutputError(
+                    f"{self.checkpoints.failure}. Make room and go on: mematte train --resume {self.folder}"
+                )
+
+    def _report(self, trainer: Trainer, figures: dict[str, float]) -> None:
+        now = time.monotonic()
+        seconds, self._since = now - self._since, now
+        figures |= {"crops_per_second": self._crops / seconds, "waited": self._waited / seconds}
+        self._crops, self._waited = 0.0, 0.0
+        for logger in trainer.loggers:
+            logger.log_metrics(
+                {f"train/{name}": value for name, value in figures.items()}, trainer.global_step
+            )
+        rounded = {name: float(f"{value:.5g}") for name, value in figures.items()}
+        try:
+            with (self.folder / LOG).open("a") as file:
+                file.write(json.dumps({"step": trainer.global_step} | rounded) + "\n")
+        except OSError as error:  # a line less is no reason to stop
+            log.error("%s could not be written: %s", self.folder / LOG, error.strerror)
+        log.info("step %d of %d: %s", trainer.global_step, self.recipe.steps, _one_line(rounded))
+
+    def _save_weights(self, module: MattingTraining) -> None:
+        try:
+            save_weights(module.averaged_weights(), self.folder / WEIGHTS)
+        except OutputError as error:
+            log.error("%s", error)
+
+
+def _one_line(figures: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in figures.items())

@@ -1,0 +1,49 @@
+"""Where a recipe's crops come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mematte.data.backgrounds import BackgroundLibrary
+from mematte.data.crops import CropSource
+from mematte.data.foregrounds import load_foregrounds
+from mematte.data.published import PublishedCrops
+from mematte.errors import DataError, TrainingError
+
+from .batches import Source
+from .on_device import RawSource
+from .recipe import Recipe
+
+
+def crop_source(recipe: Recipe) -> Source:
+    """What the recipe's folders hold, read into memory.
+
+    Raises:
+        DataError: there is nothing to train on, or too much of it is damaged.
+    """
+    foregrounds, backgrounds, photographs = (
+        [Path(folder) for folder in folders]
+        for folders in (recipe.foregrounds, recipe.backgrounds, recipe.photographs)
+    )
+    if not (foregrounds or backgrounds or photographs):
+        raise DataError(
+            "The recipe names no pictures. Say where they are: backgrounds=DIR, with foregrounds=DIR "
+            "(cut-outs) or without (drawn mattes only), or photographs=DIR (pictures with alpha)."
+        )
+    if recipe.augmentation != "photographic":
+        if recipe.photographs or (recipe.procedural_share and not recipe.foregrounds):
+            raise TrainingError(
+                f"augmentation={recipe.augmentation} composes foregrounds=DIR over backgrounds=DIR; photos "
+                "and drawn mattes are for augmentation=photographic."
+            )
+        cut_outs, behind = load_foregrounds(foregrounds), BackgroundLibrary.load(backgrounds)
+        if recipe.augmentation == "published":
+            return PublishedCrops(cut_outs, behind)
+        return RawSource(cut_outs, behind)
+    return CropSource(
+        foregrounds,
+        backgrounds,
+        photographs,
+        procedural_share=recipe.procedural_share,
+        photograph_share=recipe.photograph_share,
+    )
