@@ -45,6 +45,15 @@ def test_the_forecast_is_what_autograd_keeps(recipe: Recipe, size_px: int) -> No
     assert forecast.per_crop == pytest.approx(sum(kept.values()), rel=0.5)
 
 
+def test_measuring_changes_nothing(recipe: Recipe) -> None:
+    network = MEMatte(recipe.spec)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+
+    measure_need(network, recipe, half=False, teacher=False)
+
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
 def test_what_does_not_fit_is_refused_with_the_largest_that_does(recipe: Recipe) -> None:
     run = replace(recipe, crops=(Crops(512, 16),))
     need = Need(fixed=1_000_000_000, per_crop=1_000_000_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 
@@ -85,6 +86,7 @@ def available_bytes(device: torch.device, processes: int) -> int:
 
 def _kept_bytes(network: MEMatte, size_px: int) -> int:
     """Bytes that autograd keeps for the backward pass of one crop."""
+    network = deepcopy(network)  # a forward pass in training moves the running statistics
     seen: dict[int, int] = {}
     parameters = {parameter.data_ptr() for parameter in network.parameters()}
 
