@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from mematte.model.blocks import Routing
-from mematte.train.batr import attending_shares, batch_constraint
-from mematte.train.losses import laplacian, matting_losses, region_l1
+from mematte.train.batr import attending_shares, batch_constraint, image_constraint
+from mematte.train.losses import distillation, laplacian, matting_losses, region_l1
 
 PUBLISHED = {
     "unknown_l1": "unknown_l1_loss",
@@ -81,23 +81,36 @@ def test_the_batch_meets_the_target_not_each_image() -> None:
     assert batch_constraint(attending_shares(greedy)).item() == 0.75**2
 
 
-def test_shares_are_means_over_images_and_tokens() -> None:
+def test_shares_are_means_over_the_tokens_of_each_image() -> None:
     routings = [routing([1.0, 0, 0, 0], [1.0, 1, 0, 0]), routing([0.0, 0, 0, 0], [0.0, 0, 0, 1])]
 
-    assert attending_shares(routings).tolist() == [3 / 8, 1 / 8]
+    assert attending_shares(routings).tolist() == [[1 / 4, 1 / 2], [0, 1 / 4]]
 
 
 def test_the_constraint_pushes_the_share_towards_its_target() -> None:
     for share, direction in ((0.1, -1), (0.6, 1)):
-        value = torch.tensor(share, requires_grad=True)
+        value = torch.full((2, 3), share, requires_grad=True)
         batch_constraint(value).backward()
         assert value.grad is not None
-        assert value.grad.sign().item() == direction
+        assert (value.grad.sign() == direction).all()
 
 
 def test_the_balance_tells_one_greedy_router_from_four_modest_ones() -> None:
-    greedy, modest = torch.tensor([1.0, 0, 0, 0]), torch.full((4,), 0.25)
+    greedy, modest = torch.tensor([[1.0], [0], [0], [0]]), torch.full((4, 1), 0.25)
 
     assert batch_constraint(greedy).item() == batch_constraint(modest).item() == 0
     assert batch_constraint(modest, balance=1).item() == 0
     assert batch_constraint(greedy, balance=1).item() == pytest.approx((0.75**2 + 3 * 0.25**2) / 4)
+
+
+def test_where_each_image_has_to_meet_the_target_an_easy_one_cannot_make_up_for_a_hard_one() -> None:
+    shares = torch.tensor([[0.0, 0.5], [0.0, 0.5]])
+
+    assert batch_constraint(shares).item() == 0
+    assert image_constraint(shares).item() == pytest.approx(0.0625)
+
+
+def test_distillation_is_the_mean_squared_difference_of_the_features() -> None:
+    student, teacher = torch.zeros(1, 2, 2, 3), torch.full((1, 2, 2, 3), 2.0)
+
+    assert distillation(student, teacher).item() == 4
