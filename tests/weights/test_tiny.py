@@ -36,7 +36,10 @@ def test_they_are_the_default_and_know_where_they_come_from(engine: mematte.Engi
 
     assert engine.spec == TINY
     assert weights.licence == "MIT"
-    assert weights.training["crops"] > 0
+    assert all(
+        stage["stage"] and (stage.get("steps") or stage["record"]) for stage in weights.training["stages"]
+    )
+    assert len(weights.training["stages"]) > 1
 
 
 @pytest.mark.parametrize("softness_px", [2, 30])
