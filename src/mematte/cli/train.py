@@ -92,7 +92,8 @@ def train(
         datefmt="%H:%M:%S",
         stream=sys.stderr,
     )
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it says much that users need not know
+    for name in ("lightning.pytorch", "lightning.fabric"):  # they say much that users need not know
+        logging.getLogger(name).setLevel(logging.WARNING)
     typer.echo(run_training(recipe, folder, device=device, devices=devices or 0))
 
 
