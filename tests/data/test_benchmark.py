@@ -319,7 +319,7 @@ KILLED = """
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 @pytest.mark.parametrize("count", [1, 8, 18])
 def test_killed_while_writing_it_goes_on_to_the_same_tree(
     tmp_path: Path, inputs: tuple[Path, Path], make: Build, count: int
@@ -341,7 +341,7 @@ def test_killed_while_writing_it_goes_on_to_the_same_tree(
     assert tree(output) == tree(tmp_path / "undisturbed")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_killed_parent_takes_its_processes_along(
     tmp_path: Path, inputs: tuple[Path, Path], make: Build
 ) -> None:

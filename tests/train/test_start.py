@@ -15,7 +15,7 @@ from mematte.model.spec import teacher
 from mematte.train import Recipe
 from mematte.train.start import frozen_teacher, starting_network
 from mematte.weights import save_weights
-from mematte.weights.checkpoint import weights_of
+from mematte.weights.checkpoint import Preprocessing, weights_of
 
 INPUTS = torch.rand(1, 4, 96, 96, generator=torch.Generator().manual_seed(0))
 
@@ -56,6 +56,18 @@ def test_weights_of_another_size_are_refused_with_both_sizes(recipe: Recipe, tmp
 
     with pytest.raises(TrainingError, match=r"64 channels.*32 channels.*same size"):
         starting_network(replace(recipe, start=saved(larger, tmp_path)))
+
+
+@pytest.mark.parametrize("role", ["start", "teacher"])
+def test_weights_that_want_colours_normalised_otherwise_are_refused(
+    recipe: Recipe, tmp_path: Path, role: str
+) -> None:
+    half = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    path = tmp_path / "half.safetensors"
+    save_weights(weights_of(MEMatte(recipe.spec), name="x", licence="MIT", preprocessing=half), path)
+
+    with pytest.raises(TrainingError, match=r"mean \(0.5, 0.5, 0.5\).*ImageNet"):
+        {"start": starting_network, "teacher": frozen_teacher}[role](replace(recipe, **{role: str(path)}))
 
 
 def test_missing_weights_are_named(recipe: Recipe, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from mematte.errors import TrainingError
 from mematte.model import MEMatte, ModelSpec
 from mematte.model.blocks import RoutedBlock
 from mematte.weights import Weights, build, load_weights
+from mematte.weights.checkpoint import Preprocessing
 
 from .recipe import Recipe
 
@@ -23,7 +24,7 @@ def starting_network(recipe: Recipe) -> MEMatte:
 
     Raises:
         WeightsError: the weights to start from are missing or damaged.
-        TrainingError: they are of a network of another size.
+        TrainingError: they are of a network of another size, or want colours normalised otherwise.
     """
     torch.manual_seed(recipe.seed)
     network = MEMatte(recipe.spec)
@@ -45,7 +46,7 @@ def frozen_teacher(recipe: Recipe) -> MEMatte | None:
 
     Raises:
         WeightsError: the teacher's weights are missing or damaged.
-        TrainingError: its features are of another size.
+        TrainingError: its features are of another size, or it wants colours normalised otherwise.
     """
     if not recipe.teacher:
         return None
@@ -55,7 +56,18 @@ def frozen_teacher(recipe: Recipe) -> MEMatte | None:
             f"The teacher {recipe.teacher} has features of {weights.spec.channels} channels, "
             f"{recipe.spec.name} of {recipe.spec.channels}. Name a teacher of the same size."
         )
+    _check_preprocessing(weights, recipe.teacher)
     return build(weights)
+
+
+def _check_preprocessing(weights: Weights, source: str) -> None:
+    """Crops are normalised in one way: weights that expect another would be trained on wrong colours."""
+    if weights.preprocessing != Preprocessing():
+        raise TrainingError(
+            f"{source} expects colours normalised with mean {weights.preprocessing.mean} and deviation "
+            f"{weights.preprocessing.std}; training normalises with {Preprocessing().mean} and "
+            f"{Preprocessing().std} (ImageNet). Start from weights that were trained so."
+        )
 
 
 def _always(layer: nn.Module, bias: float | tuple[float, ...]) -> None:
@@ -73,6 +85,7 @@ def _fill(network: MEMatte, weights: Weights, source: str) -> None:
             f"{source} holds weights of {_described(weights.spec)}, the recipe's network is "
             f"{_described(network.spec)}. Start from weights of the same size."
         )
+    _check_preprocessing(weights, source)
     ours = network.state_dict()
     shared = {key: value.float() for key, value in weights.state.items() if key in ours}
     fresh = [key for key in ours if key not in shared and not key.endswith("num_batches_tracked")]
