@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mematte.weights.checkpoint import Preprocessing
+
 from .camera import LARGEST_SIGMA_PX, blur, degrade
 from .colour import jitter_colour
 from .draws import Draws, change_chosen
@@ -12,8 +14,8 @@ from .geometry import affine, turns
 from .raw import RawBatch
 from .trimaps import make_trimap
 
-IMAGENET_MEAN = torch.tensor([0.485, 0.456, 0.406])
-IMAGENET_STD = torch.tensor([0.229, 0.224, 0.225])
+IMAGENET_MEAN = torch.tensor(Preprocessing().mean)
+IMAGENET_STD = torch.tensor(Preprocessing().std)
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """inputs (B, 4, S, S): normalised RGB, trimap 0 / 0.5 / 1; truth (B, 1, S, S): alpha in [0, 1];
