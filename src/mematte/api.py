@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
+from typing import Literal
 
 from .engine import Engine, Matte
 from .engine.device import choose_device, choose_precision
@@ -19,7 +20,9 @@ def load(
     *,
     device: str = "auto",
     precision: str = "auto",
+    memory: str | int | None = None,
     max_global_tokens: int | None = None,
+    enlarge: Literal["auto", 1, 2] = "auto",
 ) -> Engine:
     """Load weights and make an engine of them.
 
@@ -28,19 +31,25 @@ def load(
             path, whatever names there are.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         precision: "auto", "float32", "bfloat16" or "float16".
+        memory: what to stay within, bytes or "4GB": on a CPU the resident memory of the whole process, on a
+            GPU what is allocated there. None = what is free at each call, less a margin.
         max_global_tokens: at most so many tokens attend globally in each routed block; None = 18,500.
+        enlarge: 2 = the network is shown pictures at twice their size; "auto" = where the weights gain by it.
 
     Raises:
         WeightsError: the weights are missing, damaged, or of another network.
         DeviceError: the device or the precision is not there.
-        InputError: `max_global_tokens` is no whole number or negative.
+        InputError: `memory` is no amount or more than there is; `max_global_tokens` is no whole number or
+            negative.
     """
     choose_precision(precision, choose_device(device))  # fails sooner than a download
     return Engine(
         load_weights(weights if isinstance(weights, str) else Path(weights)),
         device=device,
         precision=precision,
+        memory=memory,
         max_global_tokens=max_global_tokens,
+        enlarge=enlarge,
     )
 
 
@@ -52,6 +61,7 @@ def cut(
     weights: str | os.PathLike[str] = "tiny",
     device: str = "auto",
     precision: str = "auto",
+    memory: str | int | None = None,
     force: bool = False,
     max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> Matte:
@@ -61,6 +71,7 @@ def cut(
         image: path, PIL image, or array (H, W[, 1, 3, 4]) of uint8, uint16 or float in [0, 1].
         trimap: path, PIL image, or array (H, W): black background, grey unknown, white foreground.
         output: an RGBA file: .png, .tif, .exr, .webp or .jxl.
+        weights, device, precision, memory: as for `load`.
         force: replace an existing file.
         max_pixels: refuse files of larger pictures, by their header.
 
@@ -73,7 +84,9 @@ def cut(
     read = [Path(source) for source in (image, trimap) if isinstance(source, (str, os.PathLike))]
     check_spares_inputs(Path(output), read)
     check_output(output, "cutout", force)  # before the work, not after it
-    matte = load(weights, device=device, precision=precision)(image, trimap, max_pixels=max_pixels)
+    matte = load(weights, device=device, precision=precision, memory=memory)(
+        image, trimap, max_pixels=max_pixels
+    )
     for warning in matte.report.warnings:
         warnings.warn(warning, MatteWarning, stacklevel=2)
     matte.save_cutout(output, force=force)

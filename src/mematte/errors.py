@@ -10,6 +10,7 @@
     ├── DataError               training data are missing, damaged, or do not pair
     ├── TrainingError           a training run cannot start, or cannot go on
     └── DeviceError             the device or precision asked for is not there
+        └── BudgetError         the memory asked for does not suffice
 
 Messages say what is wrong, the values, and what to do next. Each class is also the built-in error
 that a caller would expect (`ValueError`, `OSError`, ...), so code that knows nothing of us can catch it.
@@ -73,6 +74,18 @@ class TrainingError(MatteError, RuntimeError):
 
 class DeviceError(MatteError, RuntimeError):
     """The device or the precision that was asked for is not there."""
+
+
+class BudgetError(DeviceError):
+    """A picture cannot be matted within the memory asked for. Sizes are (height, width), memory is bytes."""
+
+    def __init__(self, size: tuple[int, int], memory: int, least: int) -> None:
+        self.least = least
+        megabytes = -(-least // 10**7) * 10  # upwards, so that what is said suffices
+        super().__init__(
+            f"{size[1]}x{size[0]} px do not fit into {memory / 1e6:,.0f} MB. The least is {megabytes:,} MB: "
+            f"use --memory {megabytes}MB or more, or a smaller network."
+        )
 
 
 class MatteWarning(UserWarning):

@@ -63,7 +63,7 @@ def test_everything_a_matte_writes_can_be_read_again(matte, tmp_path) -> None:
 
 
 def test_routes_show_a_panel_per_routed_block(matte) -> None:
-    drawn = draw_routes(matte)
+    drawn = draw_routes(matte.picture, matte.routings, matte.report)
 
     assert drawn.dtype == np.uint8
     assert drawn.shape == (2 * (96 + 28), 2 * 120, 3)
@@ -78,8 +78,10 @@ def test_routes_show_a_panel_per_routed_block(matte) -> None:
 def test_a_network_without_routing_has_no_routes_to_draw() -> None:
     engine = mematte.Engine(random_weights(teacher(TINY)), device="cpu", precision="float32")
 
+    matte = engine(picture(40, 40), banded_trimap(40, 40))
+
     with pytest.raises(InputError, match="no routed blocks"):
-        draw_routes(engine(picture(40, 40), banded_trimap(40, 40)))
+        draw_routes(matte.picture, matte.routings, matte.report)
 
 
 def test_cut_goes_from_files_to_a_file_in_one_call(weights_file, tmp_path) -> None:

@@ -1,13 +1,20 @@
-"""The plan is arithmetic: tiles cover what is unknown, once, on the grid of tokens."""
+"""The plan is arithmetic: it keeps its budget, and tiles cover what is unknown once, on the tokens' grid."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mematte.engine.plan import DEFAULT_MAX_GLOBAL_TOKENS, make_plan, tiles
-from mematte.model import BASE, SMALL, TINY
+from mematte.engine.plan import DEFAULT_MAX_GLOBAL_TOKENS, Job, Plan, make_plan, rows_of_tiles
+from mematte.errors import BudgetError
+from mematte.model import BASE, SMALL, TINY, teacher
 from mematte.model.decoder import HALO_PX
+
+PLENTY, BASE_BYTES = 10**13, 300_000_000
+SIZES = st.tuples(st.integers(1, 40_000), st.integers(1, 40_000))
+SPECS = st.sampled_from([TINY, SMALL, BASE, teacher(SMALL)])
 
 
 @pytest.mark.parametrize(
@@ -15,44 +22,97 @@ from mematte.model.decoder import HALO_PX
     [((1, 1), (32, 32)), ((32, 64), (32, 64)), ((33, 65), (64, 96)), ((4872, 6017), (4896, 6048))],
 )
 def test_sizes_are_padded_to_32_px(size: tuple[int, int], padded: tuple[int, int]) -> None:
-    plan = make_plan(size, SMALL, None, 4)
+    plan = make_plan(Job(size, SMALL), PLENTY, 0)
 
     assert plan.padded == padded
-    assert plan.tokens == padded[0] * padded[1] // 256
-    assert plan.max_global_tokens == DEFAULT_MAX_GLOBAL_TOKENS
+    assert plan.job.tokens == padded[0] * padded[1] // 256
+    assert plan.pieces.max_global_tokens == DEFAULT_MAX_GLOBAL_TOKENS
+
+
+@settings(max_examples=100, deadline=None)
+@given(size=SIZES, spec=SPECS, value_bytes=st.sampled_from([2, 4]), room=st.integers(10**6, 10**10))
+def test_a_plan_keeps_its_budget_or_says_the_least(size, spec, value_bytes, room) -> None:
+    job, memory = Job(size, spec, value_bytes), BASE_BYTES + room
+    least = least_budget(job, BASE_BYTES)
+
+    if memory < least:
+        with pytest.raises(BudgetError):
+            make_plan(job, memory, BASE_BYTES)
+        memory = least
+    assert BASE_BYTES < make_plan(job, memory, BASE_BYTES).peak_bytes <= memory
+
+
+def least_budget(job: Job, base_bytes: int) -> int:
+    with pytest.raises(BudgetError) as raised:
+        make_plan(job, 1, base_bytes)
+    return raised.value.least
+
+
+@settings(max_examples=60, deadline=None)
+@given(size=SIZES, spec=SPECS, room=st.integers(10**8, 10**10), more=st.integers(1, 10**9))
+def test_more_memory_never_lowers_the_cap_nor_the_peak(size, spec, room, more) -> None:
+    room = max(room, least_budget(Job(size, spec), 0))
+    tight = make_plan(Job(size, spec), BASE_BYTES + room, BASE_BYTES)
+    ample = make_plan(Job(size, spec), BASE_BYTES + room + more, BASE_BYTES)
+
+    assert tight.pieces.max_global_tokens <= ample.pieces.max_global_tokens
+    assert tight.peak_bytes <= ample.peak_bytes
+
+
+def test_what_is_asked_for_comes_before_speed() -> None:
+    """A budget that does not suffice for everything goes to the attending tokens first."""
+    job = Job((3000, 3000), SMALL, max_global_tokens=9000)
+    full = make_plan(job, PLENTY, 0)
+    least = least_budget(job, 0)
+
+    tight = next(
+        plan
+        for plan in (make_plan(job, least + extra * 10**6, 0) for extra in range(1000))
+        if plan.pieces.max_global_tokens == 9000
+    )
+
+    assert tight.peak_bytes < 0.6 * full.peak_bytes
+    assert replace(tight.pieces, max_global_tokens=0) != replace(full.pieces, max_global_tokens=0)
 
 
 @pytest.mark.parametrize("spec", [TINY, SMALL, BASE])
-def test_half_precision_allows_larger_tiles(spec) -> None:
-    single = make_plan((4000, 4000), spec, None, 4).tile_px
-    half = make_plan((4000, 4000), spec, None, 2).tile_px
+def test_half_precision_takes_about_half(spec) -> None:
+    single, half = (make_plan(Job((4000, 4000), spec, value), PLENTY, 0).peak_bytes for value in (4, 2))
 
-    assert single % 16 == half % 16 == 0
-    assert 256 <= single < half
+    assert 0.45 < half / single < 0.65
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     size=st.tuples(st.integers(1, 200), st.integers(1, 200)),
     tile_px=st.sampled_from([16, 48, 64, 208]),
-    share=st.sampled_from([0.0, 0.001, 0.05, 1.0]),
+    share=st.sampled_from([0.0, 0.05, 1.0]),
     seed=st.integers(0, 2**16),
 )
-def test_tiles_cover_every_unknown_pixel_once(
-    size: tuple[int, int], tile_px: int, share: float, seed: int
-) -> None:
-    unknown = np.random.default_rng(seed).random(size) < share
-    padded = make_plan(size, TINY, None, 4).padded
-    covered = np.zeros(padded, int)
+def test_tiles_cover_every_unknown_token_once(size, tile_px, share, seed) -> None:
+    plan = tiled(size, tile_px)
+    unknown = np.random.default_rng(seed).random(plan.grid) < share
+    covered = np.zeros(plan.padded, int)
+    next_row = 0
 
-    for tile in tiles(unknown, padded, tile_px):
-        covered[tile.core] += 1
-        for core, window, end in zip(tile.core, tile.window, padded, strict=True):
-            assert core.stop - core.start <= tile_px
-            assert window.start == max(0, core.start - HALO_PX)
-            assert window.stop == min(end, core.stop + HALO_PX)
-            assert all(edge % 16 == 0 for edge in (core.start, core.stop, window.start, window.stop))
-        assert unknown[tile.core].any()
+    for rows, tiles in rows_of_tiles(unknown, plan):
+        assert rows.start == next_row
+        next_row = rows.stop
+        for tile in tiles:
+            covered[tile.core] += 1
+            for core, window, end in zip(tile.core, tile.window, plan.padded, strict=True):
+                assert core.stop - core.start <= tile_px
+                assert window.start == max(0, core.start - HALO_PX)
+                assert window.stop == min(end, core.stop + HALO_PX)
+                assert all(edge % 16 == 0 for edge in (core.start, core.stop, window.start, window.stop))
+            assert rows.start + tile.core_in_row[0].start == tile.core[0].start
+            assert unknown.repeat(16, 0).repeat(16, 1)[tile.core].any()
 
+    assert next_row == plan.padded[0]
     assert covered.max(initial=0) <= 1
-    assert (covered[: size[0], : size[1]][unknown] == 1).all()
+    assert (covered[unknown.repeat(16, 0).repeat(16, 1)] == 1).all()
+
+
+def tiled(size: tuple[int, int], tile_px: int) -> Plan:
+    plan = make_plan(Job(size, TINY), PLENTY, 0)
+    return replace(plan, pieces=replace(plan.pieces, tile_px=tile_px))

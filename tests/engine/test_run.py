@@ -2,15 +2,19 @@
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from mematte.engine import Engine
 from mematte.engine.device import choose_precision
-from mematte.engine.plan import tiles
+from mematte.engine.encode import encode
+from mematte.engine.plan import Job, Plan, make_plan, rows_of_tiles
 from mematte.errors import (
+    BudgetError,
     DeviceError,
     ImageFileError,
     InputError,
@@ -61,9 +65,10 @@ def test_an_engine_gives_what_the_network_gives_in_one_piece(engine, weights, si
 
 
 @pytest.mark.parametrize("tile_px", [16, 64, 112])
-def test_tiled_equals_whole(engine, weights, tile_px, monkeypatch) -> None:
+@pytest.mark.parametrize("strip_values", [1, 40_000])
+def test_tiled_equals_whole(engine, weights, tile_px, strip_values, monkeypatch) -> None:
     image, trimap = picture(230, 310), banded_trimap(230, 310)
-    monkeypatch.setattr("mematte.engine.run.make_plan", smaller_tiles(tile_px))
+    cut_into(monkeypatch, tile_px=tile_px, strip_values=strip_values)
 
     alpha = engine(image, trimap).alpha
 
@@ -71,10 +76,14 @@ def test_tiled_equals_whole(engine, weights, tile_px, monkeypatch) -> None:
     assert np.abs(alpha - in_one_piece(weights, image, trimap))[unknown].max() < 1e-5
 
 
-def smaller_tiles(tile_px: int):
-    from mematte.engine.plan import make_plan
+def cut_into(monkeypatch, **pieces: object) -> None:
+    """From now on engines cut their work into these pieces."""
 
-    return lambda *arguments: replace(make_plan(*arguments), tile_px=tile_px)
+    def planned(*arguments: Any) -> Plan:
+        plan = make_plan(*arguments)
+        return replace(plan, pieces=replace(plan.pieces, **pieces))
+
+    monkeypatch.setattr("mematte.engine.run.make_plan", planned)
 
 
 def test_known_pixels_are_exactly_0_and_1(engine) -> None:
@@ -92,7 +101,13 @@ def test_only_tiles_with_unknown_pixels_are_decoded(engine, monkeypatch) -> None
     trimap[350:380, 300:330] = 128
     trimap[360:370, 310:320] = 255
     decoded = []
-    monkeypatch.setattr("mematte.engine.run.tiles", lambda *a: decoded.extend(tiles(*a)) or list(decoded))
+
+    def watched(*arguments: Any) -> Any:
+        for rows, tiles in rows_of_tiles(*arguments):
+            decoded.extend(tiles)
+            yield rows, tiles
+
+    monkeypatch.setattr("mematte.engine.run.rows_of_tiles", watched)
 
     engine(picture(400, 400), trimap)
 
@@ -240,17 +255,88 @@ def test_memory_that_runs_out_is_an_error_that_says_what_to_do(engine, monkeypat
             raise torch.OutOfMemoryError("too much")
         torch.empty(1 << 62, dtype=torch.uint8)
 
-    monkeypatch.setattr(engine.network.backbone, "forward", exhausted)
+    monkeypatch.setattr("mematte.engine.run.encode", exhausted)
 
-    with pytest.raises(DeviceError, match="ran out of memory on 50x40 px"):
+    with pytest.raises(DeviceError, match="ran out of memory on 50x40 px, also in 4 attempts with less"):
         engine(picture(40, 50), banded_trimap(40, 50))
+
+
+def test_after_running_out_of_memory_it_is_tried_with_less_and_said(engine, weights, monkeypatch) -> None:
+    image, trimap = picture(40, 50), banded_trimap(40, 50)
+    budgets = []
+
+    def exhausted_twice(backbone: Any, read: Any, plan: Plan, *rest: Any) -> Any:
+        budgets.append(plan.memory - plan.base_bytes)
+        if len(budgets) < 3:
+            raise torch.OutOfMemoryError("too much")
+        return encode(backbone, read, plan, *rest)
+
+    monkeypatch.setattr("mematte.engine.run.encode", exhausted_twice)
+
+    matte = engine(image, trimap)
+
+    assert budgets == [budgets[0], budgets[0] // 2, budgets[0] // 2 // 2]
+    assert [note.partition(";")[2][:12] for note in matte.report.notes] == [" tried again"] * 2
+    assert np.abs(matte.alpha - in_one_piece(weights, image, trimap))[trimap == 128].max() < 1e-5
+
+
+def test_a_cap_that_memory_lowered_is_a_warning_with_numbers(weights, monkeypatch) -> None:
+    image, trimap = picture(600, 700), np.zeros((600, 700), np.uint8)
+    trimap[300, 300] = 128  # one tile to decode: small tiles of everything would take long
+    engine = Engine(weights, device="cpu", precision="float32")
+
+    monkeypatch.setattr("mematte.engine.run.used_bytes", lambda _: 0)
+    monkeypatch.setattr(engine, "memory", least_budget(engine, (600, 700)) + 1_000_000)
+    tight = engine(image, trimap)
+    monkeypatch.setattr(engine, "memory", None)
+    free = engine(image, trimap)
+
+    cap = tight.report.max_global_tokens
+    asked = max(routing.asked for routing in tight.routings)
+    assert 0 < cap < asked
+    assert any(f"{asked - cap:,} fewer than the routers asked for" in said for said in tight.report.warnings)
+    assert not any("fewer" in said for said in free.report.warnings)
+
+
+def least_budget(engine: Engine, size: tuple[int, int]) -> int:
+    with pytest.raises(BudgetError) as raised:
+        make_plan(Job(size, engine.spec, beside_bytes=4 * size[0] * size[1]), 1, 0)
+    return raised.value.least
+
+
+@pytest.mark.parametrize(
+    ("memory", "message"),
+    [
+        ("10", "Write a unit"),
+        ("-1GB", "no amount of memory"),
+        ("many", "no amount of memory"),
+        (-5, "above zero"),
+        (True, 'a string such as "4GB"'),
+        ("900TB", "more than the"),
+    ],
+)
+def test_budgets_that_are_none_are_refused(weights, memory, message) -> None:
+    with pytest.raises(InputError, match=message):
+        Engine(weights, device="cpu", memory=memory)
+
+
+def test_a_budget_below_the_least_says_the_least_and_that_suffices(weights) -> None:
+    image, trimap = picture(300, 200), banded_trimap(300, 200)
+
+    with pytest.raises(
+        BudgetError, match=r"200x300 px do not fit into 1 MB. The least is [\d,]+ MB"
+    ) as raised:
+        Engine(weights, device="cpu", memory="1MB")(image, trimap)
+
+    enough = -(-raised.value.least // 10**7) * 10**7 + 30_000_000  # other tests' rubbish may come and go
+    assert Engine(weights, device="cpu", memory=enough)(image, trimap).report.memory_bytes == enough
 
 
 def test_an_error_that_is_not_about_memory_is_not_taken_for_one(engine, monkeypatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("memory of something else")
 
-    monkeypatch.setattr(engine.network.backbone, "forward", broken)
+    monkeypatch.setattr("mematte.engine.run.encode", broken)
 
     with pytest.raises(RuntimeError, match="something else"):
         engine(picture(40, 50), banded_trimap(40, 50))
@@ -305,3 +391,36 @@ def test_the_limit_of_pixels_can_be_lifted_and_lowered(engine, tmp_path) -> None
     with pytest.raises(ImageFileError, match="50x40 px"):
         engine(tmp_path / "photo.png", banded_trimap(40, 50), max_pixels=1999)
     assert engine(tmp_path / "photo.png", banded_trimap(40, 50), max_pixels=2000).alpha.shape == (40, 50)
+
+
+def test_small_pictures_are_shown_larger_where_the_weights_ask_for_it(weights) -> None:
+    image, trimap = picture(60, 80), banded_trimap(60, 80)
+    asking = replace(weights, enlarge_below=5000)
+
+    twice = Engine(asking, device="cpu", precision="float32")
+    once = Engine(asking, device="cpu", precision="float32", enlarge=1)
+
+    matte = twice(image, trimap)
+    assert (matte.report.enlarged, matte.report.size, matte.report.padded) == (2, (60, 80), (128, 160))
+    assert matte.alpha.shape == (60, 80)
+    assert (matte.alpha[trimap == 0] == 0).all()
+    assert (matte.alpha[trimap == 255] == 1).all()
+    assert np.abs(matte.alpha - once(image, trimap).alpha).max() > 1e-4
+    assert twice(picture(60, 90), banded_trimap(60, 90)).report.enlarged == 1  # 5,400 pixels
+    assert once(image, trimap).report.enlarged == 1
+
+
+def test_an_enlarged_matte_is_the_mean_of_what_the_network_sees(weights) -> None:
+    image, trimap = picture(40, 50), np.full((40, 50), 128, np.uint8)
+    large = cv2.resize(image, (100, 80), interpolation=cv2.INTER_CUBIC)
+
+    matte = Engine(weights, device="cpu", precision="float32", enlarge=2)(image, trimap)
+
+    seen = in_one_piece(weights, large, np.full((80, 100), 128, np.uint8))
+    means = (seen[::2, ::2] + seen[1::2, ::2] + seen[::2, 1::2] + seen[1::2, 1::2]) / 4
+    assert np.abs(matte.alpha - means).max() < 1e-5
+
+
+def test_only_1_and_2_are_enlargements(weights) -> None:
+    with pytest.raises(InputError, match='"auto", 1 or 2'):
+        Engine(weights, device="cpu", enlarge=3)

@@ -1,9 +1,21 @@
 from __future__ import annotations
 
+from typing import Any
+
+import cv2
 import numpy as np
 import pytest
 
-from mematte.image import Picture, composite, linear_to_srgb, parse_color, srgb_to_linear
+from mematte.image import (
+    Backdrop,
+    Picture,
+    blend,
+    composite,
+    linear_to_srgb,
+    open_picture,
+    parse_color,
+    srgb_to_linear,
+)
 
 COLORS = np.random.default_rng(0).random((6, 8, 3), dtype=np.float32)
 
@@ -55,3 +67,40 @@ def test_scene_linear_values_above_one_survive() -> None:
     result = composite(light, np.full((2, 2), 0.5, np.float32), behind, linear=True)
     np.testing.assert_allclose(result, 4)
     assert linear_to_srgb(result).min() > 1
+
+
+@pytest.mark.parametrize(
+    ("source", "size"),
+    [((40, 30), (40, 30)), ((40, 30), (97, 61)), ((40, 30), (20, 15)), ((41, 33), (17, 14)),
+     ((300, 200), (31, 17)), ((3, 2), (90, 70)), ((1, 1), (9, 5)), ((60, 20), (21, 20))],
+)  # fmt: skip
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_a_background_scaled_by_rows_is_the_one_scaled_as_a_whole(
+    store: Any, source: tuple[int, int], size: tuple[int, int], step: int
+) -> None:
+    """The oracle: OpenCV, given all of it."""
+    behind = np.random.default_rng(2).integers(0, 256, (*source, 3), dtype=np.uint8)
+    scale = max(size[0] / source[0], size[1] / source[1])
+    crop = [max(1, min(side, round(wanted / scale))) for side, wanted in zip(source, size, strict=True)]
+    top, left = (source[0] - crop[0]) // 2, (source[1] - crop[1]) // 2
+    cropped = srgb_to_linear(behind[top : top + crop[0], left : left + crop[1]])
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    expected = np.maximum(cv2.resize(cropped, size[::-1], interpolation=method), 0)
+
+    bands = [slice(y, y + step) for y in range(0, size[0], step)]
+    with open_picture(store("behind.png", behind, "uint8"), role="background") as picture:
+        for background in (behind, Picture(behind), picture):
+            backdrop = Backdrop(background, size)
+            found = np.concatenate([backdrop.rows(rows) for rows in bands])
+            np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_blending_by_rows_is_compositing() -> None:
+    alpha = np.random.default_rng(3).random((6, 8), dtype=np.float32)
+    behind = np.random.default_rng(1).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    backdrop = Backdrop(behind, (6, 8))
+    by_rows = [
+        blend(COLORS[y : y + 1], alpha[y : y + 1], backdrop.rows(slice(y, y + 1)), linear=False)
+        for y in range(6)
+    ]
+    np.testing.assert_allclose(np.concatenate(by_rows), composite(COLORS, alpha, behind), atol=1e-6)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from mematte.image import estimate_foreground
-from mematte.image.foreground import _spans
 
 
 def soft_disc(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -37,10 +36,7 @@ def test_opaque_pixels_keep_their_colours_exactly() -> None:
 def test_tiled_equals_whole_where_it_can_be_seen(size: tuple[int, int]) -> None:
     image, alpha, _ = soft_disc(*size)
     whole, tiled = estimate_foreground(image, alpha), estimate_foreground(image, alpha, tile_px=96)
-    seen = np.abs(whole - tiled) * alpha[..., None]
-    assert seen.max() < 0.02
-    steps = np.abs(np.diff(tiled - whole, axis=1)).max(axis=2)
-    assert steps[(alpha[:, 1:] > 0.05) & (alpha[:, :-1] > 0.05)].max() < 0.02  # no seams
+    assert np.abs(whole - tiled)[alpha > 0].max() < 1e-3
 
 
 def test_scene_linear_highlights_are_not_clipped() -> None:
@@ -56,15 +52,6 @@ def test_without_foreground_there_is_still_a_colour_and_inputs_are_not_changed()
     estimate_foreground(image, alpha)
     np.testing.assert_array_equal(image, before[0])
     np.testing.assert_array_equal(alpha, before[1])
-
-
-@pytest.mark.parametrize("length", [1, 63, 64, 65, 100, 127, 128, 129, 1000, 1001])
-def test_tiles_cover_every_pixel_with_weights_that_sum_to_one(length: int) -> None:
-    total = np.zeros(length)
-    for span, weight in _spans(length, 64, 8):
-        assert 0 < span.stop - span.start <= 64
-        total[span] += weight
-    np.testing.assert_allclose(total, 1, atol=1e-6)
 
 
 def test_a_single_pixel_keeps_its_colour() -> None:

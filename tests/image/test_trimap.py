@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from mematte.errors import SizeMismatchError, TrimapError
 from mematte.image import (
     BACKGROUND,
     FOREGROUND,
@@ -18,6 +19,7 @@ from mematte.image import (
     as_trimap,
     check_trimap,
     default_radius_px,
+    open_trimap,
     read_trimap,
     trimap_from_mask,
     write_trimap,
@@ -191,3 +193,81 @@ def test_the_alpha_of_a_cut_out_is_its_mask(tmp_path: Path, rgba: np.ndarray) ->
 def test_a_grey_mask_is_read_as_its_values(tmp_path: Path, rgb: np.ndarray) -> None:
     Image.fromarray(rgb[..., 0]).save(tmp_path / "mask.png")
     np.testing.assert_allclose(as_mask(tmp_path / "mask.png"), rgb[..., 0] / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "scale"),
+    [("t.png", "uint8", 1), ("t.png", "uint16", 257), ("t.tif", "float", 1 / 255), ("t.exr", "half", 1 / 255),
+     ("t.dpx", "uint8", 1)],
+)  # fmt: skip
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (17, 33), (223, 64)])
+def test_a_trimap_read_by_rows_is_the_one_read_whole(
+    store: Any, name: str, kind: str, scale: float, size: tuple[int, int]
+) -> None:
+    levels = np.random.default_rng(1).choice(np.array([0, 128, 255], np.uint8), size)
+    levels[0, 0] = UNKNOWN
+    stored = (levels * np.float32(scale)).astype(np.float32 if scale < 1 else kind)
+    path = store(name, stored[..., None].repeat(3, 2) if name == "t.dpx" else stored, kind)
+    whole = read_trimap(path)
+
+    with open_trimap(path) as trimap:
+        scan = trimap.scan(size)
+        found = np.concatenate([trimap.level_rows(slice(y, y + 9)) for y in range(0, size[0], 9)])
+        assert (trimap.size, trimap.notes) == (whole.size, whole.notes)
+
+    np.testing.assert_array_equal(found, levels)
+    np.testing.assert_array_equal(whole.levels, levels)
+    for other in (scan, whole.scan()):
+        assert other.unknown == (levels == UNKNOWN).sum()
+        assert other.warnings == check_trimap(levels)
+        assert other.cells.shape == (-(-size[0] // 16), -(-size[1] // 16))
+        for y, x in np.ndindex(other.cells.shape):  # the oracle: look into each cell
+            cell = levels[y * 16 : y * 16 + 16, x * 16 : x * 16 + 16]
+            assert other.cells[y, x] == (cell == UNKNOWN).any()
+
+
+def test_cells_of_a_trimap_of_many_bands_lie_where_they_belong() -> None:
+    levels = np.zeros((3000, 1500), np.uint8)
+    levels[2999, 1499], levels[1333, 16] = UNKNOWN, UNKNOWN
+    scan = Trimap(levels).scan(patch_px=16)
+    assert np.argwhere(scan.cells).tolist() == [[83, 1], [187, 93]]
+    assert Trimap(levels).scan(patch_px=1000).cells.tolist() == [[False, False], [True, False], [False, True]]
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        (lambda: np.full((9, 9, 3), (255, 0, 0), np.uint8), "is coloured: 100.0%"),
+        (lambda: np.eye(9, dtype=np.uint8) * 2, "seems to hold labels: its values are 0 to 2"),
+        (lambda: np.eye(9, dtype=np.uint16) * 255, "16 bits per pixel, but its values are 0 to 255"),
+        (lambda: np.stack((np.full_like(LEVELS, 9), LEVELS), axis=2), "only its alpha channel varies"),
+        (lambda: np.eye(9, dtype=np.uint8) * 255, "no unknown pixel"),
+    ],
+)
+def test_a_scan_refuses_what_reading_and_checking_refuse(tmp_path: Path, stored: Any, message: str) -> None:
+    pixels = stored()
+    grey_with_alpha = pixels.ndim == 3 and pixels.shape[2] == 2
+    image = Image.fromarray(pixels, "LA") if grey_with_alpha else Image.fromarray(pixels)
+    image.save(tmp_path / "t.png")
+    with open_trimap(tmp_path / "t.png") as trimap, pytest.raises(TrimapError, match=message):
+        trimap.scan()
+    with pytest.raises(TrimapError, match=message):
+        check_trimap(read_trimap(tmp_path / "t.png").levels)
+
+
+def test_a_scan_says_what_is_missing_and_what_does_not_fit(tmp_path: Path) -> None:
+    Image.fromarray(np.full((8, 12), 128, np.uint8)).save(tmp_path / "t.png")
+    with open_trimap(tmp_path / "t.png") as trimap:
+        assert [warning.split(":")[0] for warning in trimap.scan((8, 12)).warnings] == [
+            "The trimap has no foreground", "The trimap has no background"
+        ]  # fmt: skip
+        with pytest.raises(SizeMismatchError, match="the image is 8x12 px, the trimap 12x8 px"):
+            trimap.scan((12, 8))
+
+
+def test_the_alpha_of_a_trimap_is_a_note_after_the_scan(tmp_path: Path) -> None:
+    alpha = Image.new("L", (12, 8), 200)
+    Image.merge("LA", (Image.fromarray(LEVELS), alpha)).save(tmp_path / "t.png")
+    with open_trimap(tmp_path / "t.png") as trimap:
+        trimap.scan()
+        assert trimap.notes == ("the trimap's own alpha channel is ignored",)

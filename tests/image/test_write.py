@@ -12,11 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from mematte.errors import ImageFileError, InputError, OutputError
 from mematte.image import (
     Metadata,
     Picture,
+    alpha_writer,
+    cutout_writer,
     default_bits,
+    encoder_bytes,
     linear_to_srgb,
+    open_picture,
+    picture_writer,
     read_picture,
     srgb_to_linear,
     write_alpha,
@@ -274,3 +280,116 @@ def test_threads_that_write_one_file_are_not_in_each_others_way(tmp_path: Path) 
 
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
     assert np.ptp(read_picture(tmp_path / "a.png").pixels) == 0
+
+
+@pytest.mark.parametrize(("suffix", "bits"), EVERY)
+@pytest.mark.parametrize("step", [1, 5, 13])
+def test_what_is_written_by_rows_is_what_is_written_at_once(
+    tmp_path: Path, colors: np.ndarray, alpha: np.ndarray, suffix: str, bits: Any, step: int
+) -> None:
+    bands = [slice(top, top + step) for top in range(0, 13, step)]
+    with alpha_writer(tmp_path / f"a{suffix}", (13, 17), bits=bits) as alphas:
+        for rows in bands:
+            alphas.write(alpha[rows])
+    with cutout_writer(tmp_path / f"c{suffix}", (13, 17), bits=bits) as cutouts:
+        for rows in bands:
+            cutouts.write(colors[rows], alpha[rows])
+    with picture_writer(tmp_path / f"p{suffix}", (13, 17), bits=bits) as pictures:
+        for rows in bands:
+            pictures.write(colors[rows])
+
+    write_alpha(tmp_path / f"a_{suffix}", alpha, bits=bits)
+    write_cutout(tmp_path / f"c_{suffix}", colors, alpha, bits=bits)
+    write_picture(tmp_path / f"p_{suffix}", colors, bits=bits)
+    for name in "acp":
+        by_rows, at_once = raw(tmp_path / f"{name}{suffix}"), raw(tmp_path / f"{name}_{suffix}")
+        np.testing.assert_array_equal(by_rows, at_once)
+
+
+def test_a_result_by_rows_is_like_its_photograph_by_rows(
+    tmp_path: Path, store: Any, colors: np.ndarray, alpha: np.ndarray
+) -> None:
+    photo = open_picture(store("p.exr", colors * 3, "half"))
+    with photo, cutout_writer(tmp_path / "c.tif", photo.size, like=photo) as writer:
+        writer.write(photo.values(), alpha)
+    result = read_picture(tmp_path / "c.tif")
+    assert (result.linear, result.bits) == (True, 32)
+    np.testing.assert_allclose(result.pixels, colors * 3, atol=2e-3)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".exr", ".webp", ".jxl"])
+@pytest.mark.parametrize("written", [0, 1, 12])
+@pytest.mark.parametrize("problem", [KeyboardInterrupt, MemoryError, ImageFileError, None])
+def test_a_block_that_does_not_end_well_leaves_nothing(
+    tmp_path: Path,
+    alpha: np.ndarray,
+    capfd: pytest.CaptureFixture[str],
+    suffix: str,
+    written: int,
+    problem: Any,
+) -> None:
+    def write() -> None:
+        with alpha_writer(tmp_path / f"a{suffix}", (13, 17)) as writer:
+            if written:
+                writer.write(alpha[:written])
+            if problem is not None:
+                raise problem
+
+    with pytest.raises(
+        problem or InputError, match=f"only {written} of its 13 rows" if not problem else None
+    ):
+        write()
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_rows_that_do_not_fit_are_refused(tmp_path: Path, alpha: np.ndarray, colors: np.ndarray) -> None:
+    def write(*bands: np.ndarray) -> None:
+        with alpha_writer(tmp_path / "a.png", (13, 17)) as writer:
+            for band in bands:
+                writer.write(band)
+
+    for bands, message in (
+        ((alpha, alpha[:1]), "17x13 px and has 13 rows; 1 rows of 17 px do not fit"),
+        ((alpha[:, :5],), "13 rows of 5 px do not fit"),
+        ((alpha[:5], alpha[5:] * 9), "must lie in"),
+        ((colors,), r"must be \(H, W\) float"),
+    ):
+        with pytest.raises(InputError, match=message):
+            write(*bands)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_result_that_exists_is_refused_before_the_first_row(tmp_path: Path, alpha: np.ndarray) -> None:
+    write_alpha(tmp_path / "a.png", alpha)
+    with pytest.raises(OutputError, match="exists"), alpha_writer(tmp_path / "a.png", (13, 17)):
+        pytest.fail("the block must not begin")
+
+
+@pytest.mark.parametrize(("side", "magic"), [(60_000, b"II*\0"), (62_600, b"II+\0"), (66_000, b"II+\0")])
+def test_a_tiff_that_may_exceed_four_gigabytes_is_a_bigtiff(tmp_path: Path, side: int, magic: bytes) -> None:
+    """Seen from its first bytes while it is written: the whole would take a minute."""
+
+    def begin() -> None:
+        with alpha_writer(tmp_path / "a.tif", (side, side)) as writer:
+            writer.write(np.zeros((32, side), np.float32))
+            (partial,) = tmp_path.iterdir()
+            with partial.open("rb") as file:
+                seen.append(file.read(4))
+            raise KeyboardInterrupt
+
+    seen: list[bytes] = []
+    with pytest.raises(KeyboardInterrupt):
+        begin()
+    assert seen == [magic]
+
+
+def test_only_webp_and_jpeg_xl_take_memory_for_the_whole() -> None:
+    size = (10_000, 10_000)
+    for suffix in (".png", ".tif", ".exr"):
+        assert encoder_bytes(f"c{suffix}", "cutout", size) < 10e6
+    assert encoder_bytes("c.jpg", "picture", size) < 10e6
+    assert encoder_bytes("c.webp", "cutout", size) > 4e9
+    assert encoder_bytes("c.jxl", "alpha", size, 16) > 1e9
+    with pytest.raises(OutputError, match="cannot hold an alpha"):
+        encoder_bytes("a.jpg", "alpha", size)

@@ -31,7 +31,7 @@ class QuarterEngine(Engine):
 
         def quarter(log_probs: Tensor) -> Tensor:
             margin = log_probs[..., 0] - log_probs[..., 1]
-            count = min(plan.max_global_tokens, round(ATTENDING_SHARE * margin.shape[1]))
+            count = min(plan.pieces.max_global_tokens, round(ATTENDING_SHARE * margin.shape[1]))
             best = margin.topk(count, dim=1).indices
             return torch.zeros_like(margin, dtype=torch.bool).scatter_(1, best, True)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import glob
+import math
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,11 +16,14 @@ from .options import (
     CompositeOption,
     CutoutOption,
     DeviceOption,
+    Enlarge,
+    EnlargeOption,
     ForceOption,
     ForegroundOption,
     MaskOption,
     MaxGlobalTokensOption,
     MaxPixelsOption,
+    MemoryOption,
     OverOption,
     Precision,
     PrecisionOption,
@@ -28,11 +33,20 @@ from .options import (
     RoutesOption,
     WeightsOption,
 )
-from .outputs import check_outputs, outputs_asked_for, write_outputs
+from .outputs import (
+    Output,
+    check_outputs,
+    outputs_asked_for,
+    results_of,
+    stream_outputs,
+    write_outputs,
+)
 
 if TYPE_CHECKING:
-    from mematte.engine import Engine, Matte
-    from mematte.image import Picture, Trimap
+    from collections.abc import Sequence
+
+    from mematte.engine import BlockRouting, Engine, Report
+    from mematte.image import Picture, PictureFile, Trimap, TrimapRows
 
 
 def matte(
@@ -59,6 +73,8 @@ def matte(
     weights: WeightsOption = "tiny",
     device: DeviceOption = "auto",
     precision: PrecisionOption = Precision.auto,
+    memory: MemoryOption = None,
+    enlarge: EnlargeOption = Enlarge.auto,
     max_global_tokens: MaxGlobalTokensOption = None,
 ) -> None:
     """Estimate the alpha of IMAGE at its own resolution, guided by TRIMAP or by a mask.
@@ -71,7 +87,7 @@ def matte(
     Example: mematte matte cat.tif --mask cat_mask.png --cutout cat.exr --composite new.jpg --over beach.jpg
     """
     from mematte import load
-    from mematte.image import DEFAULT_MAX_PIXELS
+    from mematte.image import DEFAULT_MAX_PIXELS, open_picture
 
     guide = _guide(image, trimap, mask, radius)
     _check_over(composite, over)
@@ -88,22 +104,36 @@ def matte(
     files = [image, guide, Path(weights), *([] if over is None else [Path(over)])]
     check_outputs(outputs, files, force)
     limit = max_pixels or DEFAULT_MAX_PIXELS
-    with Messages(quiet) as messages:
+    with Messages(quiet) as messages, ExitStack() as stack:
         with messages.stage("read", f"Reading {image.name}"):
             behind = _read_background(over, limit, messages) if over is not None else None
-            picture, known = _read(image, guide, mask is not None, radius, limit, messages)
-        check_outputs(outputs, files, force, picture.size)
+            photo = stack.enter_context(open_picture(image, max_pixels=limit))
+            known = _known(stack, photo, guide, mask is not None, radius, limit, messages)
+        check_outputs(outputs, files, force, photo.size)
         with messages.stage("load", f"Loading {weights}"):
             engine = load(
-                weights, device=device, precision=precision.value, max_global_tokens=max_global_tokens
+                weights,
+                device=device,
+                precision=precision.value,
+                memory=memory,
+                max_global_tokens=max_global_tokens,
+                enlarge=enlarge.factor,
             )
         if routes is not None:
             _check_routed(engine)
-        with messages.stage("matte", "Matting") as progress:
-            result = engine(picture, known, progress=progress)
-        messages.warn(result.report.warnings)
-        write_outputs(outputs, result, behind, inputs, force, messages)
-        messages.say(_summary(result, sum(messages.seconds.values())))
+        if _stays_in_memory(engine, photo, known, outputs):
+            with messages.stage("read", f"Reading {image.name}"):
+                whole = _read(photo, known, messages)
+            with messages.stage("matte", "Matting") as progress:
+                result = engine(*whole, progress=progress)
+            done, routings = result.report, result.routings
+            messages.warn(done.warnings)
+            write_outputs(outputs, result, behind, inputs, force, messages)
+        else:
+            done, routings = stream_outputs(outputs, engine, photo, known, behind, inputs, force, messages)
+            messages.note(image, photo.notes)
+            messages.warn(done.warnings)
+        messages.say(_summary(done, routings, sum(messages.seconds.values())))
 
 
 def _guide(image: Path, trimap: Path | None, mask: Path | None, radius: int | None) -> Path:
@@ -131,30 +161,61 @@ def _check_over(composite: Path | None, over: str | None) -> None:
         raise typer.BadParameter("--over needs --composite: a file to write to.")
 
 
-def _read(
-    image: Path, guide: Path, is_mask: bool, radius: int | None, limit: int, messages: Messages
-) -> tuple[Picture, Trimap]:
-    """Image and trimap, checked against each other, with all that there is to say about them said."""
+def _known(
+    stack: ExitStack,
+    photo: PictureFile,
+    guide: Path,
+    is_mask: bool,
+    radius: int | None,
+    limit: int,
+    messages: Messages,
+) -> TrimapRows:
+    """The trimap, open or made of the mask, checked against the photo."""
     from mematte.errors import TrimapError
-    from mematte.image import Trimap, as_mask, check_trimap, read_picture, read_trimap, trimap_from_mask
+    from mematte.image import Trimap, as_mask, open_trimap, read_picture, trimap_from_mask
 
-    picture = read_picture(image, max_pixels=limit)
-    messages.note(image, picture.notes)
-    if not is_mask:
-        known = read_trimap(guide, max_pixels=limit)
-        messages.note(guide, known.notes)
-    else:
+    known: TrimapRows
+    if is_mask:
         mask = read_picture(guide, max_pixels=limit, role="mask")
         messages.note(guide, mask.notes)
         values = as_mask(mask)
-        if values.shape != picture.size:
+        if values.shape != photo.size:
             raise TrimapError(
-                f"The mask must be as large as the image: the image is {picture.size[1]}x{picture.size[0]} "
+                f"The mask must be as large as the image: the image is {photo.size[1]}x{photo.size[0]} "
                 f"px, the mask {values.shape[1]}x{values.shape[0]} px."
             )
         known = Trimap(trimap_from_mask(values, radius))
-    messages.warn(check_trimap(known.levels, picture.size))
-    return picture, known
+    else:
+        known = stack.enter_context(open_trimap(guide, max_pixels=limit))
+    # Before the weights are loaded: whoever forgot to paint should not wait.
+    messages.warn(known.scan(photo.size).warnings)
+    messages.note(guide, known.notes)
+    return known
+
+
+def _stays_in_memory(
+    engine: Engine, photo: PictureFile, known: TrimapRows, outputs: Sequence[Output]
+) -> bool:
+    """Whether all fits into memory at once without taking room from the network."""
+    from mematte.engine import job_in_memory, job_of_files
+    from mematte.errors import BudgetError
+
+    results = results_of(outputs, None)
+    try:
+        at_once = engine.plan(job_in_memory(engine, photo, results))
+    except BudgetError:
+        return False
+    return at_once.pieces == engine.plan(job_of_files(engine, photo, known, results)).pieces
+
+
+def _read(photo: PictureFile, known: TrimapRows, messages: Messages) -> tuple[Picture, Trimap]:
+    """Photo and trimap as a whole."""
+    from mematte.image import Trimap, read_picture
+
+    picture = read_picture(photo.path, max_pixels=math.prod(photo.size))
+    messages.note(photo.path, picture.notes)
+    levels = known if isinstance(known, Trimap) else Trimap(known.level_rows(slice(0, photo.size[0])))
+    return picture, levels
 
 
 def _read_background(over: str, limit: int, messages: Messages) -> Picture | tuple[float, float, float]:
@@ -183,11 +244,11 @@ def _check_routed(engine: Engine) -> None:
         )
 
 
-def _summary(result: Matte, seconds: float) -> str:
-    report = result.report
-    shares = [routing.share for routing in result.routings]
+def _summary(report: Report, routings: Sequence[BlockRouting], seconds: float) -> str:
+    shares = [routing.share for routing in routings]
     attended = f", {sum(shares) / len(shares):.0%} of the tokens attended globally" if shares else ""
     return (
         f"{report.size[1]}x{report.size[0]} px, {report.unknown_share:.0%} unknown{attended}: "
-        f"{seconds:.1f} s with {report.weights} on {report.device} in {report.precision}."
+        f"{seconds:.1f} s with {report.weights} on {report.device} in {report.precision}, "
+        f"{report.peak_bytes / 1e6:,.0f} MB at most."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,6 +18,19 @@ class Precision(str, Enum):
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
+
+
+class Enlarge(str, Enum):
+    """How much larger the network may be shown a picture."""
+
+    auto = "auto"
+    once = "1"
+    twice = "2"
+
+    @property
+    def factor(self) -> Literal["auto", 1, 2]:
+        """As `mematte.load` takes it."""
+        return "auto" if self is Enlarge.auto else 1 if self is Enlarge.once else 2
 
 
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
@@ -156,6 +169,28 @@ DeviceOption = Annotated[
 PrecisionOption = Annotated[
     Precision,
     typer.Option("--precision", help="auto takes what is fast on the device.", rich_help_panel=NETWORK),
+]
+
+MemoryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        help="Stay within 900MB, 4GB ...: on a CPU the memory of the whole process, on a GPU what is "
+        "allocated there. Default: what is free.",
+        rich_help_panel=NETWORK,
+        show_default=False,
+    ),
+]
+
+EnlargeOption = Annotated[
+    Enlarge,
+    typer.Option(
+        "--enlarge",
+        help="2 shows the network the picture at twice its size: finer mattes of small pictures in four "
+        "times the time. auto does where the weights gain by it.",
+        rich_help_panel=NETWORK,
+    ),
 ]
 
 MaxGlobalTokensOption = Annotated[

@@ -16,8 +16,8 @@ from .files import check_new_file
 from .report import report_of, write_report
 
 if TYPE_CHECKING:
-    from mematte.engine import Matte
-    from mematte.image import Picture
+    from mematte.engine import BlockRouting, Engine, Matte, Report, Results
+    from mematte.image import Picture, Rows, TrimapRows
 
     from .messages import Messages
 
@@ -152,16 +152,66 @@ def _write(
         case "composite":
             matte.save_composite(output.path, behind, force=force)
         case "routes":
-            _write_routes(output.path, matte, force)
+            write_routes(output.path, matte.picture, matte.routings, matte.report, force)
         case "report":
-            paths: dict[str, Path] = {other.role: other.path for other in written}
-            write_report(output.path, report_of(matte, inputs, paths, messages.seconds), force)
+            report = report_of(matte.report, matte.routings, inputs, written, messages.seconds)
+            write_report(output.path, report, force)
 
 
-def _write_routes(path: Path, matte: Matte, force: bool) -> None:
+def write_routes(
+    path: Path, picture: Rows, routings: tuple[BlockRouting, ...], report: Report, force: bool
+) -> None:
+    """The picture of who attended."""
     import numpy as np
 
     from mematte.engine.routes import draw_routes
     from mematte.image import write_picture
 
-    write_picture(path, draw_routes(matte).astype(np.float32) / np.float32(255), force=force)
+    panels = draw_routes(picture, routings, report)
+    write_picture(path, panels.astype(np.float32) / np.float32(255), force=force)
+
+
+def results_of(outputs: Sequence[Output], behind: Picture | tuple[float, float, float] | None) -> Results:
+    """Those of the outputs that are made of alpha."""
+    from mematte.engine import Results
+
+    paths = {output.role: output.path for output in outputs}
+    return Results(
+        paths.get("alpha"), paths.get("cutout"), paths.get("foreground"), paths.get("composite"), behind
+    )
+
+
+def stream_outputs(
+    outputs: Sequence[Output],
+    engine: Engine,
+    photo: Rows,
+    trimap: TrimapRows,
+    behind: Picture | tuple[float, float, float] | None,
+    inputs: Mapping[str, Path | str | None],
+    force: bool,
+    messages: Messages,
+) -> tuple[Report, tuple[BlockRouting, ...]]:
+    """Matte a photo that memory does not hold, and write all outputs; as `write_outputs` does.
+
+    Raises:
+        MatteError: as `matte_to_files`, or an output cannot be written.
+    """
+    from mematte.engine import matte_to_files
+
+    results = results_of(outputs, behind)
+    with messages.stage("matte", "Matting in bands") as progress:
+        report, routings = matte_to_files(engine, photo, trimap, results, force=force, progress=progress)
+    written = [output for output in outputs if output.path in results.paths]
+    for output in written:
+        typer.echo(output.path)
+    for output in outputs:
+        if output.role == "routes":
+            write_routes(output.path, photo, routings, report, force)
+        elif output.role == "report":
+            said = report_of(report, routings, inputs, written, messages.seconds)
+            write_report(output.path, said, force)
+        else:
+            continue
+        written.append(output)
+        typer.echo(output.path)
+    return report, routings

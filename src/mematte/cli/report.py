@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,37 +14,41 @@ from mematte.errors import OutputError
 from .files import check_new_file
 
 if TYPE_CHECKING:
-    from mematte.engine import Matte
+    from mematte.engine import BlockRouting, Report
+
+    from .outputs import Output
 
 
 def report_of(
-    matte: Matte,
+    report: Report,
+    routings: Sequence[BlockRouting],
     inputs: Mapping[str, Path | str | None],
-    outputs: Mapping[str, Path],
+    outputs: Sequence[Output],
     seconds: Mapping[str, float],
 ) -> dict[str, Any]:
     """What was done and what it took, as plain JSON: sizes with names, memory in bytes, times in seconds.
 
     Args:
-        matte: what the engine found, with its own report.
+        report: the engine's own.
+        routings: of the routed blocks.
         inputs: what was read, by role.
-        outputs: what was written, by role.
+        outputs: what was written.
         seconds: what the command's own stages took, by name.
     """
-    report = matte.report
     # The engine's own stages stand in place of the whole that they are parts of.
     stages = {**seconds, **report.seconds}
     stages.pop("matte", None)
     return {
         "version": __version__,
         "inputs": {role: None if path is None else str(path) for role, path in inputs.items()},
-        "outputs": {role: str(path) for role, path in outputs.items()},
+        "outputs": {output.role: str(output.path) for output in outputs},
         "weights": report.weights,
         "weights_source": report.weights_source,
         "network": report.network,
         "device": report.device,
         "precision": report.precision,
         "size": _size(report.size),
+        "enlarged": report.enlarged,
         "padded": _size(report.padded),
         "tokens": report.tokens,
         "max_global_tokens": report.max_global_tokens,
@@ -57,9 +61,11 @@ def report_of(
                 "asked": routing.asked,
                 "asked_share": routing.asked / routing.attend.size,
             }
-            for routing in matte.routings
+            for routing in routings
         ],
         "seconds": {stage: round(took, 4) for stage, took in stages.items()},
+        "memory_bytes": report.memory_bytes,
+        "planned_bytes": report.planned_bytes,
         "peak_bytes": report.peak_bytes,
         "notes": list(report.notes),
         "warnings": list(report.warnings),

@@ -60,6 +60,8 @@ OTHER_WEIGHT = 1.0  # folders that the table does not name
 
 # Source alphas have floors of a few levels (lossy files, rendering noise): below and above is known.
 ALPHA_FLOOR, ALPHA_CEILING = 5, 250
+# Crop pixels per source pixel. Above 1 hairs are as wide and soft as in photographs of 20 megapixels.
+SCALES = (0.3, 2.2)
 _MARGIN_PX = 16
 _UNMIXING_PX = (90, 6)  # radii: first from far around, then the detail
 
@@ -192,7 +194,7 @@ def random_view(
     points: NDArray[np.int32],
     picture_size_px: tuple[int, int],
     crop_size_px: int,
-    scales: tuple[float, float] = (0.3, 1.4),
+    scales: tuple[float, float] = SCALES,
 ) -> View:
     """A view centred near an unknown-ish pixel, of any direction, at a scale from a log-uniform range."""
     longest = max(picture_size_px)

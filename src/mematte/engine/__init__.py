@@ -1,7 +1,20 @@
 """Any size: the only place where pixels meet the network."""
 
 from .matte import BlockRouting, Matte, Report
-from .plan import Plan, make_plan
+from .plan import Job, Plan, make_plan
 from .run import Engine
+from .stream import Results, job_in_memory, job_of_files, matte_to_files
 
-__all__ = ["BlockRouting", "Engine", "Matte", "Plan", "Report", "make_plan"]
+__all__ = [
+    "BlockRouting",
+    "Engine",
+    "Job",
+    "Matte",
+    "Plan",
+    "Report",
+    "Results",
+    "job_in_memory",
+    "job_of_files",
+    "make_plan",
+    "matte_to_files",
+]

@@ -1,7 +1,7 @@
 """Decode: the decoder, tile by tile, only where the trimap is unknown.
 
-Only the picture's true edges count as edges: each tile sees all that its pixels see in one piece, so
-tiled equals whole.
+Only the picture's true edges count as edges: each tile sees all that its pixels see in one piece, so tiled
+equals whole. Inside a tile the finer levels go by strips of rows: their maps would be the largest of all.
 """
 
 from __future__ import annotations
@@ -15,41 +15,83 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from mematte.model.decoder import Decoder
+from mematte.model.decoder import Decoder, beside
 
-from .plan import Tile
+from .encode import Read, spans
+from .plan import Plan, Tile
+
+# Coarse rows on both sides of a strip: more than doubling and the two 3x3 convolutions after it see.
+HALO_ROWS = 2
 
 
 def decode(
-    decoder: nn.Module,
+    decoder: Decoder,
     features: Tensor,
-    inputs: Tensor,
+    read: Read,
     tiles: Iterable[Tile],
+    plan: Plan,
     alpha: NDArray[np.float32],
-    done: Callable[[Tile], None],
 ) -> None:
-    """Write the decoder's alpha into `alpha` (H, W) wherever a tile's core lies.
+    """Write the decoder's alpha into some rows of the picture, wherever a tile's core lies.
 
     Args:
-        features: (1, h, w, C) from the backbone.
-        inputs: (1, 4, 16 h, 16 w), what the backbone saw.
-        tiles: from `plan.tiles`.
-        alpha: (H, W) float32, changed in place; H <= 16 h, W <= 16 w.
-        done: called after each tile.
+        decoder: in eval mode.
+        features: (h, w, C) from the backbone.
+        read: what the network sees, a window at a time.
+        tiles: of one row of tiles, from `plan.rows_of_tiles`.
+        plan: size of the strips.
+        alpha: (n, W) float32, the rows of the picture that the row of tiles covers; changed in place.
     """
-    patch = inputs.shape[-2] // features.shape[1]
     for tile in tiles:
-        rows, columns = tile.window
-        part = features[:, _tokens(rows, patch), _tokens(columns, patch)]
-        decoded = decoder(part, inputs[..., rows, columns].contiguous(memory_format=torch.channels_last))
-        kept = decoded[0, 0][tile.kept].float().cpu().numpy()
-        target = alpha[tile.core]  # the padding beyond the picture is cut off here
+        inputs = read(*tile.window)
+        rows, columns = (_tokens(part, plan.patch) for part in tile.window)
+        decoded = _decoded(decoder, features[None, rows, columns], inputs, plan)
+        kept = decoded[0, 0][tile.kept].numpy(force=True)
+        target = alpha[tile.core_in_row]  # the padding beyond the picture is cut off here
         target[...] = kept[: target.shape[0], : target.shape[1]]
-        done(tile)
 
 
 def _tokens(pixels: slice, patch: int) -> slice:
     return slice(pixels.start // patch, pixels.stop // patch)
+
+
+def _decoded(decoder: Decoder, features: Tensor, inputs: Tensor, plan: Plan) -> Tensor:
+    """What `Decoder.forward` computes, each fusion strip by strip: (B, 1, H, W) float32."""
+    details = [inputs]
+    for convolve in decoder.details:
+        details.append(convolve(details[-1]))
+    fused = features.permute(0, 3, 1, 2)
+    for fuse in decoder.fusions[:-1]:
+        fused = _in_strips(fuse, details.pop(), fused, plan.pieces.strip_values)
+    fuse = decoder.fusions[-1]
+
+    def finish(joined: Tensor) -> Tensor:
+        alpha: Tensor = decoder.head(fuse(joined)).float().sigmoid()
+        return alpha
+
+    return _in_strips(finish, details.pop(), fused, plan.pieces.strip_values)
+
+
+def _in_strips(fuse: Callable[[Tensor], Tensor], detail: Tensor, coarse: Tensor, most_values: int) -> Tensor:
+    """`fuse` of a detail map and a coarse map half as large, the coarse one's rows a few at a time.
+
+    At most `most_values` numbers, but at least one coarse row, are joined at once.
+    """
+    height, width = coarse.shape[-2:]
+    values_per_row = 4 * width * (detail.shape[1] + coarse.shape[1])
+    result: Tensor | None = None
+    for rows in spans(height, max(1, most_values // values_per_row - 2 * HALO_ROWS)):
+        top, bottom = max(0, rows.start - HALO_ROWS), min(height, rows.stop + HALO_ROWS)
+        joined = beside(detail[..., 2 * top : 2 * bottom, :], coarse[..., top:bottom, :])
+        strip = fuse(joined)[..., 2 * (rows.start - top) : 2 * (rows.stop - top), :]
+        if result is None:
+            if rows.stop == height:
+                return strip
+            shape = (strip.shape[0], strip.shape[1], 2 * height, 2 * width)
+            result = strip.new_empty(shape).contiguous(memory_format=torch.channels_last)
+        result[..., 2 * rows.start : 2 * rows.stop, :] = strip
+    assert result is not None, "a map has rows"
+    return result
 
 
 def without_batch_norm(decoder: Decoder) -> Decoder:

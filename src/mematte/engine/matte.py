@@ -46,12 +46,15 @@ class Report:
     device: str
     precision: str
     size: tuple[int, int]
+    enlarged: int  # times that the network was shown the picture larger than it is
     padded: tuple[int, int]
     tokens: int
     max_global_tokens: int
     unknown_share: float
     seconds: dict[str, float]
-    peak_bytes: int  # of the whole process so far on a CPU (0 = unknown), of allocated memory on a GPU
+    memory_bytes: int  # the budget
+    planned_bytes: int  # the predicted peak, in the measure of the next
+    peak_bytes: int  # of the whole process so far on a CPU, of allocated memory on a GPU
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
 

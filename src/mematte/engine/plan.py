@@ -1,18 +1,277 @@
-"""Plan: what a picture's size means for how the network is run. Arithmetic only."""
+"""Plan: from a picture's size and a budget in bytes to how the network is run. Arithmetic only.
+
+One map of tokens stays in memory; everything else is a piece of it, and lives as long as its stage. A stage's
+largest moment is what stays plus what its largest piece takes, so the budget says how large pieces may be.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import bisect
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mematte.errors import BudgetError
 from mematte.model import ModelSpec
 from mematte.model.decoder import HALO_PX
+from mematte.model.ltrm import HALO_TOKENS
 from mematte.model.mematte import SIZE_MULTIPLE_PX
 
 DEFAULT_MAX_GLOBAL_TOKENS = 18_500  # the published cap at inference
-DECODER_BYTES = 192_000_000  # of the decoder's largest moment, for one tile
+
+# What a stage takes, in numbers of the network's precision, measured and rounded up: docs/performance.md.
+# Per token of a piece and channel:
+_WINDOW, _MLP, _RESIDUAL, _REFINE, _ROUTER, _QUERY = 8.3, 9.3, 9.0, 13.5, 3.0, 4.5
+_TOKEN_BYTES = 40  # a router's decision: two log-probabilities, margins, flags
+_PREPARED_BYTES = 56  # a pixel on its way from file to network: float32 colours, twice, and what is read
+_FIXED_BYTES = 32_000_000  # code that runs for the first time, threads, the libraries' scratch memory
+_GAPS = (
+    1.9  # blocks that are kept for the next piece leave gaps: what a piece takes in all, relative to itself
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be planned. Sizes are (height, width) in px, memory is bytes."""
+
+    size: tuple[int, int]
+    spec: ModelSpec
+    value_bytes: int = 4  # 4 for float32, 2 for bfloat16 and float16
+    on_gpu: bool = False
+    max_global_tokens: int | None = None  # None: the published cap
+    beside_bytes: int = 0  # what the caller will keep meanwhile and does not keep yet, such as the alpha
+    row_bytes: int = 0  # what a row of the photo and the trimap take that are read from files in bands
+    colours: bool = False  # whether the foreground's colours are estimated band by band
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        """(height, width) that the network sees, px."""
+        height, width = (_up(side, SIZE_MULTIPLE_PX) for side in self.size)
+        return height, width
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(height, width) in tokens."""
+        height, width = self.padded
+        return height // self.spec.patch, width // self.spec.patch
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the grid."""
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def map_bytes(self) -> int:
+        """What the map of tokens takes."""
+        return self.tokens * self.spec.channels * self.value_bytes
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """What a plan is free to choose. More is faster and takes more memory; only the cap changes results."""
+
+    max_global_tokens: int  # per routed block
+    window_tokens: int  # of a piece of whole windows
+    piece_tokens: int  # of every other piece
+    scores: int  # of a group of queries in a G block, all heads
+    second_map: bool  # refined tokens wait in a map of their own; otherwise they are computed twice
+    tile_px: int  # a decoder tile's side without its halo
+    strip_values: int  # joined at once inside a tile
+
+
+# The choices for each, the best first. On a CPU larger pieces would only leave its caches.
+_WINDOW_SIDES = (3, 2, 1)  # windows per axis
+_PIECE_SIDES = (42, 35, 28, 21, 14, 10, 7)  # tokens per axis
+_SCORES = tuple(1 << bits for bits in (23, 22, 21, 20, 19, 18))
+_TILES_PX = (512, 384, 256, 192, 128, 96, 64, 32)
+_STRIPS = tuple(1 << bits for bits in (22, 21, 20, 19, 18))
+_GPU_FACTOR = 8  # a GPU has more to do at once
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one picture is executed."""
+
+    job: Job
+    memory: int  # the budget, bytes
+    base_bytes: int  # taken before the work begins
+    pieces: Pieces
+    stages: dict[str, int]  # stage -> its largest moment in bytes, base included
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        """(height, width) that the network sees, px."""
+        return self.job.padded
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(height, width) in tokens."""
+        return self.job.grid
+
+    @property
+    def patch(self) -> int:
+        """Pixels per token and axis."""
+        return self.job.spec.patch
+
+    @property
+    def peak_bytes(self) -> int:
+        """What is predicted at most: on a CPU of the whole process, on a GPU of what is allocated there."""
+        return max(self.stages.values())
+
+
+def make_plan(job: Job, memory: int, base_bytes: int) -> Plan:
+    """Plan a picture within a budget: quality first, then speed.
+
+    Args:
+        job: what is to be done.
+        memory: the budget in bytes: on a CPU of the whole process, on a GPU of what is allocated there.
+        base_bytes: what is taken of it already.
+
+    Raises:
+        BudgetError: it does not suffice for the smallest pieces; says the least that does.
+    """
+    factor = _GPU_FACTOR if job.on_gpu else 1
+    choices: dict[str, Sequence[Any]] = {
+        "window_tokens": [factor * (side * job.spec.window) ** 2 for side in _WINDOW_SIDES],
+        "piece_tokens": [factor * side**2 for side in _PIECE_SIDES],
+        "scores": [factor * scores for scores in _SCORES],
+        "tile_px": _TILES_PX,
+        "strip_values": [factor * values for values in _STRIPS],
+        "second_map": [True, False],
+    }
+    smallest = {name: several[-1] for name, several in choices.items()}
+    pieces = Pieces(max_global_tokens=0, **smallest)
+
+    def fits(pieces: Pieces) -> bool:
+        return base_bytes + max(needs(job, pieces).values()) <= memory
+
+    if not fits(pieces):
+        raise BudgetError(job.size, memory, base_bytes + max(needs(job, pieces).values()))
+    pieces = replace(pieces, max_global_tokens=_largest_cap(job, pieces, memory - base_bytes))
+    for name, several in choices.items():
+        candidates = (replace(pieces, **{name: choice}) for choice in several)
+        pieces = next(candidate for candidate in candidates if fits(candidate))
+    stages = {stage: base_bytes + need for stage, need in needs(job, pieces).items()}
+    return Plan(job, memory, base_bytes, pieces, stages)
+
+
+def _largest_cap(job: Job, pieces: Pieces, room: int) -> int:
+    """As many attending tokens as were asked for, or as fit."""
+    wanted = DEFAULT_MAX_GLOBAL_TOKENS if job.max_global_tokens is None else job.max_global_tokens
+    counts = range(min(wanted, job.tokens) + 1)
+    first_too_many = bisect.bisect_left(
+        counts,
+        True,
+        key=lambda count: max(needs(job, replace(pieces, max_global_tokens=count)).values()) > room,
+    )
+    return wanted if first_too_many == len(counts) else first_too_many - 1
+
+
+def needs(job: Job, pieces: Pieces) -> dict[str, int]:
+    """Bytes that each stage takes in its largest moment, beyond what is taken before the work begins."""
+    spec, tokens = job.spec, job.tokens
+    token = spec.channels * job.value_bytes
+    height, width = sides(job.grid, pieces.piece_tokens)
+    piece = height * width
+    decisions = tokens * (1 + spec.blocks.count("R"))
+    kept = job.beside_bytes + job.map_bytes + decisions + _FIXED_BYTES
+
+    def around(halo: int) -> int:
+        """Tokens of a piece and of what its convolution sees beyond it."""
+        return min(height + 2 * halo, job.grid[0]) * min(width + 2 * halo, job.grid[1])
+
+    windows = math.prod(sides(job.grid, pieces.window_tokens, spec.window))
+    filters = 9 * (spec.channels // 2) ** 2 * job.value_bytes  # a convolution's weights in another order
+    transient: dict[str, float] = {
+        "embed": piece * (spec.patch**2 * (_PREPARED_BYTES + 4 * job.value_bytes) + 3 * token),
+        "windows": windows * (_WINDOW * token + spec.heads * spec.window**2 * job.value_bytes),
+        "mlp": piece * _MLP * token,
+        "residual": around(1) * _RESIDUAL * token + filters,
+    }
+    waiting = dict.fromkeys(transient, 0)
+    waiting["embed"] = height * spec.patch * job.row_bytes
+    if "R" in spec.blocks:
+        attending = min(pieces.max_global_tokens, tokens) * token
+        transient["route"] = piece * _ROUTER * token
+        transient["attend"] = min(piece, pieces.max_global_tokens) * _QUERY * token
+        transient["refine"] = around(HALO_TOKENS) * _REFINE * token
+        waiting["route"] = tokens * _TOKEN_BYTES
+        waiting["attend"] = 3 * attending + tokens * _TOKEN_BYTES
+        # The attending tokens wait aside while all are refined, perhaps in a second map.
+        waiting["refine"] = attending + pieces.second_map * job.map_bytes
+    if "G" in spec.blocks:
+        queries = max(1, pieces.scores // (spec.heads * tokens))
+        transient["attend globally"] = queries * (_QUERY * token + 3 * spec.heads * tokens * job.value_bytes)
+        waiting["attend globally"] = 2 * job.map_bytes
+    return {
+        **{stage: kept + waiting[stage] + int(_GAPS * need) for stage, need in transient.items()},
+        "decode": kept + int(_decoder_bytes(job, pieces)),
+        **({"colours": kept - job.map_bytes + _colours_bytes(job)} if job.colours else {}),
+    }
+
+
+def _colours_bytes(job: Job) -> int:
+    """What `foreground_bands` takes: its compiler, the coarse levels, and a band with what follows it."""
+    height, width = job.size
+    return (
+        90_000_000
+        + 100 * min(height * width, 1_000_000)
+        + 90 * min(height * width, max(1_000_000, 40 * width))
+    )
+
+
+def _decoder_bytes(job: Job, pieces: Pieces) -> float:
+    """What a decoder tile takes in its largest moment."""
+    height, width = (min(pieces.tile_px + 2 * HALO_PX, side) for side in job.padded)
+    per_pixel = job.value_bytes * _decoder_values(job.spec) + _PREPARED_BYTES
+    strips = []
+    coarse = (job.spec.channels, *job.spec.fusion_channels[:-1])
+    details = (*reversed(job.spec.detail_channels), 4)
+    for scale, detail, below, fused in zip(
+        (8, 4, 2, 1), details, coarse, job.spec.fusion_channels, strict=True
+    ):
+        joined = detail + below
+        least = 10 * (width // scale) * joined  # one coarse row, and two on either side
+        joined_values = min(max(pieces.strip_values, least), height * width // scale**2 * joined)
+        strips.append(joined_values * (joined + below + 2 * fused) / joined)
+    # The rows of the photo, their alpha, and which of it is known.
+    band = height * job.row_bytes + min(pieces.tile_px, job.size[0]) * job.size[1] * 7
+    return height * width * per_pixel + max(strips) * job.value_bytes + band
+
+
+def _decoder_values(spec: ModelSpec) -> float:
+    """Numbers per pixel of a tile that are alive beside the strips, in the decoder's largest moment."""
+    half, quarter, eighth = spec.detail_channels
+    details = [4, half / 4, quarter / 16, eighth / 64]
+    fused = [channels / scale**2 for channels, scale in zip(spec.fusion_channels, (8, 4, 2, 1), strict=True)]
+    moments = [
+        details[0] + 2 * details[1],
+        sum(details[:3]) + fused[0],
+        sum(details[:3]) + fused[0] + fused[1],
+        sum(details[:2]) + fused[1] + fused[2],
+        details[0] + fused[2] + 2,
+    ]
+    return max(moments)
+
+
+def sides(grid: tuple[int, int], most_tokens: int, multiple: int = 1) -> tuple[int, int]:
+    """(height, width) of the areas that `areas` gives; a narrow grid is covered by longer ones."""
+    units = (-(-grid[0] // multiple), -(-grid[1] // multiple))
+    most = max(1, most_tokens // multiple**2)
+    rows = min(units[0], max(1, math.isqrt(most)))
+    columns = min(units[1], max(1, most // rows))
+    rows = min(units[0], max(1, most // columns))
+    # Equal parts: twelve in areas of at most five are 4, 4, 4 and not 5, 5, 2.
+    rows, columns = (-(-unit // -(-unit // part)) for unit, part in zip(units, (rows, columns), strict=True))
+    return rows * multiple, columns * multiple
+
+
+def _up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
 
 
 @dataclass(frozen=True)
@@ -21,6 +280,7 @@ class Tile:
 
     core: tuple[slice, slice]  # the rows and columns whose alpha is kept
     window: tuple[slice, slice]  # core and halo: what is decoded
+    row_start: int  # where the row of tiles begins
 
     @property
     def kept(self) -> tuple[slice, slice]:
@@ -31,72 +291,47 @@ class Tile:
         )
         return rows, columns
 
-
-@dataclass(frozen=True)
-class Plan:
-    """How one picture is executed. Sizes are (height, width)."""
-
-    size: tuple[int, int]  # of the picture, px
-    padded: tuple[int, int]  # what the network sees, px
-    tokens: int  # per block
-    max_global_tokens: int  # per routed block
-    tile_px: int  # side of a decoder tile without its halo
+    @property
+    def core_in_row(self) -> tuple[slice, slice]:
+        """Where the core lies within its row of tiles."""
+        rows, columns = self.core
+        return slice(rows.start - self.row_start, rows.stop - self.row_start), columns
 
 
-def make_plan(
-    size: tuple[int, int], spec: ModelSpec, max_global_tokens: int | None, bytes_per_value: int
-) -> Plan:
-    """Plan a picture of (height, width) px.
+def rows_of_tiles(unknown: NDArray[np.bool_], plan: Plan) -> Iterator[tuple[slice, list[Tile]]]:
+    """Rows of tiles that together cover every unknown pixel, each tile no larger than need be.
 
     Args:
-        max_global_tokens: tokens that may attend globally per routed block; None = the published cap.
-        bytes_per_value: 4 for float32, 2 for bfloat16 and float16.
+        unknown: (h, w) token grid: whether any pixel under the token is unknown.
+        plan: the tiles' size.
+
+    Yields:
+        The rows of the padded picture, px, and the tiles among them, which may be none.
     """
-    height, width = (-(-side // SIZE_MULTIPLE_PX) * SIZE_MULTIPLE_PX for side in size)
-    # The decoder's largest moment: the last fusion's input beside what is being joined into it.
-    channels = spec.fusion_channels[-2] * 2 + 4
-    side = int((DECODER_BYTES / (channels * bytes_per_value)) ** 0.5)
-    return Plan(
-        size=size,
-        padded=(height, width),
-        tokens=height * width // spec.patch**2,
-        max_global_tokens=DEFAULT_MAX_GLOBAL_TOKENS if max_global_tokens is None else max_global_tokens,
-        tile_px=max(spec.patch, (side - 2 * HALO_PX) // spec.patch * spec.patch),
-    )
-
-
-def tiles(unknown: NDArray[np.bool_], padded: tuple[int, int], tile_px: int, grid_px: int = 16) -> list[Tile]:
-    """The tiles that together cover every unknown pixel, each no larger than its unknown pixels need.
-
-    Args:
-        unknown: (H, W), of the picture.
-        padded: (height, width) that the network sees.
-        tile_px: side of a tile without halo, a multiple of `grid_px`.
-    """
-    height, width = unknown.shape
-    found = []
-    for top in range(0, height, tile_px):
-        for left in range(0, width, tile_px):
-            part = unknown[top : top + tile_px, left : left + tile_px]
-            spans = [_span(np.any(part, axis=1 - axis), grid_px) for axis in (0, 1)]
+    patch, (height, width) = plan.patch, plan.grid
+    side = plan.pieces.tile_px // patch
+    for top in range(0, height, side):
+        bottom = min(top + side, height)
+        found = []
+        for left in range(0, width, side):
+            part = unknown[top:bottom, left : left + side]
+            spans = [_span(np.any(part, axis=1 - axis)) for axis in (0, 1)]
             if spans[0] is None or spans[1] is None:
                 continue
             core = tuple(
-                slice(start + span.start, min(start + span.stop, end))
-                for start, span, end in zip((top, left), spans, padded, strict=True)
+                slice((start + span.start) * patch, (start + span.stop) * patch)
+                for start, span in zip((top, left), spans, strict=True)
                 if span is not None
             )
             window = tuple(
                 slice(max(0, part.start - HALO_PX), min(end, part.stop + HALO_PX))
-                for part, end in zip(core, padded, strict=True)
+                for part, end in zip(core, plan.padded, strict=True)
             )
-            found.append(Tile((core[0], core[1]), (window[0], window[1])))
-    return found
+            found.append(Tile((core[0], core[1]), (window[0], window[1]), top * patch))
+        yield slice(top * patch, bottom * patch), found
 
 
-def _span(occupied: NDArray[np.bool_], grid_px: int) -> slice | None:
-    """From the first to the last True, widened to the grid; None where there is none."""
+def _span(occupied: NDArray[np.bool_]) -> slice | None:
+    """From the first to the last True; None where there is none."""
     where = np.flatnonzero(occupied)
-    if not len(where):
-        return None
-    return slice(int(where[0]) // grid_px * grid_px, (int(where[-1]) // grid_px + 1) * grid_px)
+    return slice(int(where[0]), int(where[-1]) + 1) if len(where) else None

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mematte.errors import InputError
+from mematte.image import Backdrop, Rows, linear_to_srgb
 
-from .matte import Matte
+from .matte import BlockRouting, Report
 
 PANEL_PX = 1024  # longer side of one block's panel, at most
 CAPTION_PX = 28
@@ -18,33 +19,38 @@ ATTENDS = np.array([1.0, 0.55, 0.0], np.float32)  # orange: readable on photogra
 DIMMED = 0.35  # brightness of the picture where tokens are refined instead
 
 
-def draw_routes(matte: Matte) -> NDArray[np.uint8]:
+def draw_routes(picture: Rows, routings: tuple[BlockRouting, ...], report: Report) -> NDArray[np.uint8]:
     """(h, w, 3) uint8 RGB: one panel per routed block, attending tokens tinted, the others dimmed.
+
+    Args:
+        picture: the photo, in memory or an open file.
+        routings: of its matte.
+        report: of its matte.
 
     Raises:
         InputError: the network has no routed blocks.
     """
-    if not matte.routings:
+    if not routings:
         raise InputError(
-            f"The network {matte.report.weights} ({matte.report.network}) has no routed blocks: every token "
-            "attends globally, so there are no routes to draw."
+            f"The network {report.weights} ({report.network}) has no routed blocks: every token attends "
+            "globally, so there are no routes to draw."
         )
-    height, width = matte.picture.size
+    height, width = picture.size
     scale = min(1.0, PANEL_PX / max(height, width))
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    picture = cv2.resize(matte.picture.display(), (size[1], size[0]), interpolation=cv2.INTER_AREA)
-    columns = math.ceil(math.sqrt(len(matte.routings)))
+    small = np.clip(linear_to_srgb(Backdrop(picture, size).rows(slice(0, size[0]))), 0, 1)
+    columns = math.ceil(math.sqrt(len(routings)))
     panels = []
-    for routing in matte.routings:
+    for routing in routings:
         # Pixel centres of the panel -> the token that each lies in.
         row, column = (
-            ((np.arange(panel) + 0.5) * side / panel).astype(int) * grid // padded
+            ((np.arange(panel) + 0.5) * side * report.enlarged / panel).astype(int) * grid // padded
             for panel, side, grid, padded in zip(
-                size, (height, width), routing.attend.shape, matte.report.padded, strict=True
+                size, (height, width), routing.attend.shape, report.padded, strict=True
             )
         )
         attends = routing.attend[np.ix_(row, column)][..., None]
-        tinted = np.where(attends, 0.55 * picture + 0.45 * ATTENDS, DIMMED * picture)
+        tinted = np.where(attends, 0.55 * small + 0.45 * ATTENDS, DIMMED * small)
         caption = f"block {routing.block}: {routing.share:.0%} of the tokens attend"
         if routing.asked > routing.attend.sum():
             caption += f" (capped: {routing.asked / routing.attend.size:.0%} asked)"

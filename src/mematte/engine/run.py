@@ -3,43 +3,52 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from mematte.errors import DeviceError, InputError, WeightsError
+from mematte.errors import BudgetError, DeviceError, InputError, WeightsError
 from mematte.image import (
     DEFAULT_MAX_PIXELS,
-    FOREGROUND,
-    UNKNOWN,
-    Picture,
+    TrimapScan,
     as_picture,
     as_trimap,
-    check_trimap,
 )
-from mematte.image.bands import row_bands
 from mematte.model import MEMatte, within_budget
-from mematte.model.blocks import Routing
+from mematte.model.decoder import HALO_PX
 from mematte.model.router import Decide
 
 from .decode import decode, without_batch_norm
 from .device import choose_device, choose_precision
+from .encode import Routed, encode
 from .matte import BlockRouting, Matte, Report
-from .plan import Plan, make_plan, tiles
+from .memory import (
+    default_budget,
+    keep_freed_blocks,
+    parse_memory,
+    peak_process_bytes,
+    return_freed_blocks,
+    show_memory,
+    total_bytes,
+    used_bytes,
+)
+from .plan import DEFAULT_MAX_GLOBAL_TOKENS, Job, Plan, make_plan, rows_of_tiles
+from .scene import Scene, enlarged, reduced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mematte.weights import Weights
+
+Result = TypeVar("Result")
+MOST_RETRIES = 4  # with half of the memory each, after a device ran out of it in spite of the plan
 
 Progress = Callable[[str, float], None]
 """Called with a stage's name ("encode", "decode") and the share of it that is done, 0 to 1."""
@@ -60,7 +69,9 @@ class Engine:
         *,
         device: str = "auto",
         precision: str = "auto",
+        memory: str | int | None = None,
         max_global_tokens: int | None = None,
+        enlarge: Literal["auto", 1, 2] = "auto",
     ) -> None:
         """Make a network ready.
 
@@ -68,11 +79,18 @@ class Engine:
             weights: from `mematte.weights.load_weights`.
             device: "auto", "cpu", "cuda", "cuda:1" or "mps".
             precision: "auto", "float32", "bfloat16" or "float16".
+            memory: what to stay within, bytes or a string such as "4GB": on a CPU the resident memory of the
+                whole process, on a GPU what is allocated there. None = what is free at each call, less a
+                margin.
             max_global_tokens: at most so many tokens attend globally in each routed block; None = 18,500.
+            enlarge: 2 = the network is shown pictures at twice their size: finer mattes of small pictures in
+                four times the time; the matte has the picture's own size all the same. "auto" = where the
+                weights ask for it.
 
         Raises:
             DeviceError: the device or the precision is not there.
-            InputError: `max_global_tokens` is no whole number or negative, or the weights are only a name.
+            InputError: `memory` is no amount, or more than there is; `max_global_tokens` is no whole number,
+                or negative; `enlarge` is something else; or the weights are only a name.
             WeightsError: the weights do not fill their network.
         """
         from mematte.weights import Weights, build
@@ -88,12 +106,16 @@ class Engine:
             raise InputError(
                 f"At most {max_global_tokens} attending tokens makes no sense; use a whole number, 0 or more."
             )
+        if enlarge not in ("auto", 1, 2):
+            raise InputError(f'enlarge is "auto", 1 or 2, not {enlarge!r}.')
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
+        self.memory = None if memory is None else _checked_budget(memory, self.device)
         self.max_global_tokens = max_global_tokens
         self.weights_name = weights.name
         self.weights_source = weights.source
         self.preprocessing = weights.preprocessing
+        self.enlarge, self._enlarge_below = enlarge, weights.enlarge_below
         network = build(weights)
         self.spec = network.spec
         network.decoder = without_batch_norm(network.decoder)
@@ -151,114 +173,188 @@ class Engine:
             InputError: an array is of the wrong type, shape or range.
             SizeMismatchError: image and trimap differ in size.
             TrimapError: no pixel is unknown.
-            DeviceError: the device's memory does not suffice, or the precision's range does not.
+            BudgetError: the memory does not suffice; says the least that does.
+            DeviceError: the device runs out of memory in spite of the plan, or the precision's range does not
+                suffice.
             WeightsError: the network computes NaN even in float32.
         """
         picture = as_picture(image, max_pixels=max_pixels)
-        levels = as_trimap(trimap, max_pixels=max_pixels)
-        warnings = check_trimap(levels.levels, picture.size)
-        plan = make_plan(picture.size, self.spec, self.max_global_tokens, self.precision.itemsize)
+        known = as_trimap(trimap, max_pixels=max_pixels)
+        scan = known.scan(picture.size, patch_px=self.spec.patch)
+        factor = self.enlargement(picture.size)
+        shown, shown_trimap = enlarged(picture, known, factor)
+        alpha = np.zeros(shown.size, np.float32)
+        job = self.job(shown.size, beside_bytes=0 if self._is_gpu else alpha.nbytes)
+        unknown = scan.cells if factor == 1 else shown_trimap.scan(patch_px=self.spec.patch).cells
         seconds: dict[str, float] = {}
-        try:
-            alpha, routings = self.execute(
-                plan, picture, levels.levels, seconds, progress or (lambda *_: None)
-            )
-        except RuntimeError as error:
-            if not _is_out_of_memory(error):
-                raise
-            raise DeviceError(
-                f"{self.device} ran out of memory on {picture.size[1]}x{picture.size[0]} px; nothing was "
-                "computed. Use --max-global-tokens to let fewer tokens attend, or --device cpu."
-            ) from error
-        self._check_finite(alpha)
-        report = Report(
+
+        def work(plan: Plan) -> tuple[BlockRouting, ...]:
+            filled = 0
+
+            def write(rows: NDArray[np.float32]) -> None:
+                nonlocal filled
+                alpha[filled : filled + len(rows)] = rows
+                filled += len(rows)
+
+            scene = Scene(shown, shown_trimap, self.preprocessing, self.precision, self.device)
+            return self.execute(plan, scene, unknown, write, seconds, progress or (lambda *_: None))
+
+        plan, routings, retries = self.with_less_each_time(self.plan(job), work)
+        alpha = reduced(alpha, known.levels, factor)
+        notes = (*picture.notes, *known.notes, *retries)
+        report = self.report(plan, scan, routings, seconds, notes, factor)
+        return Matte(alpha, picture, known.levels, routings, report)
+
+    def report(
+        self,
+        plan: Plan,
+        scan: TrimapScan,
+        routings: tuple[BlockRouting, ...],
+        seconds: dict[str, float],
+        notes: tuple[str, ...],
+        enlarged: int = 1,
+    ) -> Report:
+        """What was done and what it took."""
+        height, width = (side // enlarged for side in plan.job.size)
+        return Report(
             weights=self.weights_name,
             weights_source=self.weights_source,
             network=self.spec.blocks,
             device=str(self.device),
             precision=str(self.precision).removeprefix("torch."),
-            size=plan.size,
+            size=(height, width),
+            enlarged=enlarged,
             padded=plan.padded,
-            tokens=plan.tokens,
-            max_global_tokens=plan.max_global_tokens,
-            unknown_share=float((levels.levels == UNKNOWN).mean()),
+            tokens=plan.job.tokens,
+            max_global_tokens=plan.pieces.max_global_tokens,
+            unknown_share=scan.unknown / (height * width),
             seconds=seconds,
+            memory_bytes=plan.memory,
+            planned_bytes=plan.peak_bytes,
             peak_bytes=self._peak_bytes(),
-            notes=(*picture.notes, *levels.notes),
-            warnings=warnings,
+            notes=notes,
+            warnings=(*scan.warnings, *_capped(plan, routings)),
         )
-        return Matte(alpha, picture, levels.levels, routings, report)
+
+    def with_less_each_time(
+        self, plan: Plan, work: Callable[[Plan], Result]
+    ) -> tuple[Plan, Result, tuple[str, ...]]:
+        """Do the work as planned; if the device runs out of memory all the same, with half each time.
+
+        Returns:
+            The plan that it was done by, its result, and a note for each retry.
+        """
+        retries: list[str] = []
+        while True:
+            try:
+                return plan, work(plan), tuple(retries)
+            except RuntimeError as error:
+                if not _is_out_of_memory(error):
+                    raise
+                height, width = plan.job.size
+                ran_out = f"{self.device} ran out of memory on {width}x{height} px"
+                room = (plan.memory - plan.base_bytes) // 2
+                try:
+                    if len(retries) == MOST_RETRIES:
+                        raise BudgetError(plan.job.size, plan.memory, plan.peak_bytes)
+                    plan = make_plan(plan.job, plan.base_bytes + room, plan.base_bytes)
+                except BudgetError:
+                    tried = f", also in {len(retries)} attempts with less" if retries else ""
+                    raise DeviceError(
+                        f"{ran_out}{tried}; nothing was computed. Free memory there, use --device cpu, or "
+                        "weights of a smaller network."
+                    ) from error
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            retries.append(f"{ran_out}; tried again within {show_memory(plan.memory)}")
+
+    def enlargement(self, size: tuple[int, int]) -> int:
+        """How many times larger the network is shown a picture of (height, width) px: 1 or 2."""
+        if self.enlarge != "auto":
+            return int(self.enlarge)
+        return 2 if size[0] * size[1] < self._enlarge_below else 1
+
+    def job(
+        self, size: tuple[int, int], *, beside_bytes: int = 0, row_bytes: int = 0, colours: bool = False
+    ) -> Job:
+        """What there is to do for a picture of (height, width) px; the others are as in `Job`."""
+        return Job(
+            size=size,
+            spec=self.spec,
+            value_bytes=self.precision.itemsize,
+            on_gpu=self._is_gpu,
+            max_global_tokens=self.max_global_tokens,
+            beside_bytes=beside_bytes,
+            row_bytes=row_bytes,
+            colours=colours,
+        )
+
+    def plan(self, job: Job) -> Plan:
+        """How a job would be run now.
+
+        Raises:
+            BudgetError: the memory does not suffice; says the least that does.
+        """
+        return make_plan(job, self.memory or default_budget(self.device), used_bytes(self.device))
 
     @torch.inference_mode()
     def execute(
         self,
         plan: Plan,
-        picture: Picture,
-        levels: NDArray[np.uint8],
+        scene: Scene,
+        unknown: NDArray[np.bool_],
+        write: Callable[[NDArray[np.float32]], None],
         seconds: dict[str, float],
         progress: Progress,
-    ) -> tuple[NDArray[np.float32], tuple[BlockRouting, ...]]:
-        """Run the network as planned; `seconds` gets the time of each stage."""
+    ) -> tuple[BlockRouting, ...]:
+        """Run the network as planned.
+
+        Args:
+            plan: for the scene's size.
+            scene: the photo and its trimap.
+            unknown: (h, w) token grid: whether any pixel under the token is unknown.
+            write: called with (n, W) float32 of alpha, the next rows from the top.
+            seconds: gets the time of each stage.
+            progress: told how far the work is.
+        """
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        unknown = levels == UNKNOWN
-        with self._timed(seconds, "prepare"):
-            inputs = self._inputs(plan, picture, levels)
-        with self._timed(seconds, "encode"):
+        keep_freed_blocks()
+        with self.timed(seconds, "encode"):
             progress("encode", 0)
-            features, routings = self.network.backbone(inputs, self.decision(plan))
-            progress("encode", 1)
-        with self._timed(seconds, "decode"):
-            alpha = (levels == FOREGROUND).astype(np.float32)
-            jobs = tiles(unknown, plan.padded, plan.tile_px, self.spec.patch)
-            finished = 0
-
-            def done(_: object) -> None:
-                nonlocal finished
-                finished += 1
-                progress("decode", finished / len(jobs))
-
-            decode(self.network.decoder, features, inputs, jobs, alpha, done)
-            # What the trimap is sure of is not the network's to say.
-            for rows in row_bands(plan.size):
-                known = ~unknown[rows]
-                alpha[rows][known] = levels[rows][known] == FOREGROUND
-        grid = (plan.padded[0] // self.spec.patch, plan.padded[1] // self.spec.patch)
-        return alpha, self._block_routings(routings, grid)
+            features, routed = encode(
+                self.network.backbone, scene.read, plan, self.decision(plan), partial(progress, "encode")
+            )
+        return_freed_blocks()
+        with self.timed(seconds, "decode"):
+            height, width = plan.job.size
+            for rows, tiles in rows_of_tiles(unknown, plan):
+                if rows.start >= height:
+                    break  # nothing but padding
+                rows = slice(rows.start, min(rows.stop, height))
+                alpha = np.zeros((rows.stop - rows.start, width), np.float32)
+                if tiles:
+                    scene.hold(slice(max(0, rows.start - HALO_PX), rows.stop + HALO_PX))
+                    decode(self.network.decoder, features, scene.read, tiles, plan, alpha)
+                    self._check_finite(alpha)
+                scene.settle(alpha, rows)
+                write(alpha)
+                progress("decode", rows.stop / height)
+        return self._block_routings(routed)
 
     def decision(self, plan: Plan) -> Decide:
         """Who attends globally: the routers' choice, up to the plan's cap."""
-        return partial(within_budget, budget=plan.max_global_tokens)
+        return partial(within_budget, budget=plan.pieces.max_global_tokens)
 
-    def _inputs(self, plan: Plan, picture: Picture, levels: NDArray[np.uint8]) -> Tensor:
-        """(1, 4, H, W): normalised RGB, trimap 0 / 0.5 / 1, zeros beyond the picture."""
-        height, width = plan.padded
-        inputs = torch.zeros((1, height, width, 4), dtype=self.precision, device=self.device)
-        mean, std = (
-            torch.tensor(values, dtype=torch.float32)
-            for values in (self.preprocessing.mean, self.preprocessing.std)
-        )
-        as_level = torch.zeros(256)
-        as_level[[UNKNOWN, FOREGROUND]] = torch.tensor([0.5, 1.0])
-        for rows in row_bands(picture.size):
-            target = inputs[0, rows, : picture.size[1]]
-            target[..., :3] = (torch.from_numpy(picture.display(rows)) - mean) / std
-            target[..., 3] = as_level[torch.from_numpy(levels[rows]).long()]
-        return inputs.permute(0, 3, 1, 2)
-
-    def _block_routings(self, routings: list[Routing], grid: tuple[int, int]) -> tuple[BlockRouting, ...]:
-        routed = [index for index, letter in enumerate(self.spec.blocks) if letter == "R"]
+    def _block_routings(self, routed: list[Routed]) -> tuple[BlockRouting, ...]:
+        blocks = [index for index, letter in enumerate(self.spec.blocks) if letter == "R"]
         return tuple(
-            BlockRouting(
-                block=block,
-                attend=routing.attend[0].view(grid).cpu().numpy(),
-                asked=int((routing.log_probs[0, :, 0] > routing.log_probs[0, :, 1]).sum()),
-            )
-            for block, routing in zip(routed, routings, strict=True)
+            BlockRouting(block=block, attend=decided.attend.numpy(force=True), asked=decided.asked)
+            for block, decided in zip(blocks, routed, strict=True)
         )
 
     @contextmanager
-    def _timed(self, seconds: dict[str, float], stage: str) -> Iterator[None]:
+    def timed(self, seconds: dict[str, float], stage: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
         if self.device.type == "cuda":
@@ -281,19 +377,39 @@ class Engine:
             "wrong."
         )
 
-    def _peak_bytes(self) -> int:
-        """Peak allocated memory on a GPU; elsewhere the peak resident memory of the whole process so far.
+    @property
+    def _is_gpu(self) -> bool:
+        return self.device.type != "cpu"
 
-        0 where the system does not tell: on Windows.
-        """
+    def _peak_bytes(self) -> int:
+        """Peak allocated memory on a GPU; elsewhere the peak resident memory of the whole process so far."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
-        try:
-            import resource
-        except ImportError:
-            return 0
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
+        return peak_process_bytes()
+
+
+def _checked_budget(memory: str | int, device: torch.device) -> int:
+    budget = parse_memory(memory)
+    if budget > (there := total_bytes(device)):
+        raise InputError(
+            f"--memory {show_memory(budget)} is more than the {show_memory(there)} that "
+            f"{'this computer' if device.type == 'cpu' else device} has."
+        )
+    return budget
+
+
+def _capped(plan: Plan, routings: tuple[BlockRouting, ...]) -> tuple[str, ...]:
+    """A warning if memory let fewer tokens attend than the routers asked for and the cap allows."""
+    wanted = plan.job.max_global_tokens
+    wanted = DEFAULT_MAX_GLOBAL_TOKENS if wanted is None else wanted
+    cap = plan.pieces.max_global_tokens
+    asked = max((min(routing.asked, wanted) for routing in routings), default=0)
+    if cap >= asked:
+        return ()
+    return (
+        f"Within {show_memory(plan.memory)} at most {cap:,} tokens attend globally per block, "
+        f"{asked - cap:,} fewer than the routers asked for. More memory gives the full result.",
+    )
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

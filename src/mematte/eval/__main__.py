@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +29,13 @@ def main() -> int:
     parser.add_argument("--weights", default="tiny", help="a name, a file or a folder")
     parser.add_argument("--method", choices=("network", "closed-form", "knn"), default="network")
     parser.add_argument("--precision", default="auto", help="auto, float32 or bfloat16")
+    parser.add_argument("--enlarge", default="auto", choices=("auto", "1", "2"), help="as for mematte matte")
     parser.add_argument("--unquantised", action="store_true", help="score float alphas, not 8-bit ones")
     options = parser.parse_args()
     shares: list[dict[int, float]] = []
     try:
         predict = (
-            _network(options.weights, options.precision, shares)
+            _network(options.weights, options.precision, options.enlarge, shares)
             if options.method == "network"
             else _pymatting(options.method)
         )
@@ -48,11 +49,12 @@ def main() -> int:
     return 0
 
 
-def _network(weights: str, precision: str, shares: list[dict[int, float]]) -> Predict:
+def _network(weights: str, precision: str, enlarge: str, shares: list[dict[int, float]]) -> Predict:
     """A network as a method; `shares` gets each picture's attending share by routed block."""
     from mematte.api import load
 
-    engine = load(weights, precision=precision)
+    factors: dict[str, Literal["auto", 1, 2]] = {"auto": "auto", "1": 1, "2": 2}
+    engine = load(weights, precision=precision, enlarge=factors[enlarge])
 
     def predict(image: NDArray[np.uint8], trimap: NDArray[np.uint8]) -> NDArray[np.float32]:
         matte = engine(image, trimap)

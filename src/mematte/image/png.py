@@ -40,3 +40,9 @@ def check_png(path: Path) -> str | None:
                     f"{path} is damaged: the checksum of a {name.decode('latin1')} chunk is wrong."
                 )
     return note
+
+
+def is_interlaced_png(path: Path) -> bool:
+    """Whether a PNG's rows come in seven passes, so that its decoder must hold it whole."""
+    with path.open("rb") as file:
+        return file.read(29)[28:] == b"\x01"  # signature 8, length and name 8, IHDR's 13th byte

@@ -8,83 +8,24 @@ are read.
 from __future__ import annotations
 
 import os
-import stat
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import OpenImageIO as oiio  # noqa: N813
 from numpy.typing import NDArray
 
 from mematte.errors import ImageFileError, InputError
 from mematte.image.bands import row_bands
-from mematte.image.color import FloatArray, as_float, linear_to_srgb
-from mematte.image.metadata import Metadata, from_spec, rgb_profile
-from mematte.image.png import check_png
+from mematte.image.decode import Decoder
+from mematte.image.metadata import Metadata, rgb_profile
+from mematte.image.picture import Picture, PixelArray
 
 DEFAULT_MAX_PIXELS = 1_000_000_000
 """One gigapixel: larger than any camera's picture, smaller than what a damaged or hostile header claims."""
 
-# Camera raw files are TIFF inside: read as TIFF they would give their thumbnail. The others are not in the
-# OpenImageIO that is installed from PyPI; the suffix tells the user sooner than "not a picture" would.
-_UNREADABLE = {
-    **dict.fromkeys((".heic", ".heif", ".hif", ".avif"), "HEIF/AVIF pictures"),
-    **dict.fromkeys(
-        (".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2", ".pef"), "camera raw files"
-    ),
-    **dict.fromkeys((".mp4", ".mov", ".mkv", ".avi", ".webm"), "films"),
-    **dict.fromkeys((".svg", ".pdf", ".eps", ".ai"), "drawings"),
-}
-# What the JPEG library says about files that are odd but whole.
-_HARMLESS = ("extraneous bytes", "Invalid SOS parameters", "unknown Adobe color transform")
-
-PixelArray = NDArray[Any]
+__all__ = ["DEFAULT_MAX_PIXELS", "Picture", "as_picture", "read_picture", "read_whole", "upright"]
 
 
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """An upright RGB picture as its file holds it. Nothing may change its arrays: they may be the caller's.
-
-    Attributes:
-        pixels: (H, W, 3) uint8, uint16 or float32, in the file's own encoding; straight, not premultiplied.
-        linear: True for scene-linear values (EXR, HDR, float TIFF), which may exceed 1; False for
-            display-referred ones (sRGB or alike).
-        alpha: (H, W) of the same dtype, the photograph's own alpha; None where it has none or is opaque
-            everywhere. The estimate never uses it.
-        metadata: what results keep.
-        notes: what a user should know, each a phrase: "grey picture", "first of 12 frames".
-    """
-
-    pixels: PixelArray
-    linear: bool = False
-    alpha: PixelArray | None = None
-    metadata: Metadata = field(default_factory=Metadata)
-    notes: tuple[str, ...] = ()
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
-        return self.pixels.shape[0], self.pixels.shape[1]
-
-    @property
-    def bits(self) -> Literal[8, 16, 32]:
-        """Bits per channel; 32 is float."""
-        return {"uint8": 8, "uint16": 16}.get(self.pixels.dtype.name, 32)  # type: ignore[return-value]
-
-    def values(self, rows: slice = slice(None)) -> FloatArray:
-        """(h, W, 3) float32 of the rows asked for in the picture's own encoding; integers become [0, 1]."""
-        return as_float(self.pixels[rows])
-
-    def display(self, rows: slice = slice(None)) -> FloatArray:
-        """(h, W, 3) float32 in [0, 1] of the rows asked for, display-referred sRGB: what the network sees.
-
-        Scene-linear values go through the plain sRGB curve and are clipped at 1; no other tone mapping, so
-        that a value means the same in every picture. The array is the caller's to change.
-        """
-        values = linear_to_srgb(self.values(rows)) if self.linear else self.values(rows)
-        is_view = not self.linear and self.pixels.dtype.kind == "f"
-        return np.clip(values, 0, 1, out=None if is_view else values)
+GREY_NOTE = "grey picture"
 
 
 def as_picture(source: object, *, max_pixels: int = DEFAULT_MAX_PIXELS, role: str = "photo") -> Picture:
@@ -133,67 +74,54 @@ def read_picture(
         ImageFileError: missing, empty, a folder, unreadable, no picture, damaged or truncated, larger than
             `max_pixels`, or holding NaN or infinite values.
     """
-    path = Path(path)
-    _check_file(path)
-    frames_note = check_png(path)
-    config = oiio.ImageSpec()
-    config.attribute("oiio:UnassociatedAlpha", 1)  # straight files stay straight, not premultiplied and back
-    reader = oiio.ImageInput.open(str(path), config)
-    if reader is None:
-        reason = _one_line(oiio.geterror())
-        if "could not find a format reader" in reason:
-            raise ImageFileError(f"{path} is not a picture, or of a kind that OpenImageIO cannot read here.")
-        raise ImageFileError(
-            f"{path} cannot be read as a picture; it may be damaged or truncated ({reason})."
-        )
-    try:
-        spec = reader.spec()
-        height, width = int(spec.height), int(spec.width)
-        if height * width > max_pixels:
-            raise ImageFileError(
-                f"{path} is {width}x{height} px, {height * width / 1e6:,.1f} megapixels; the limit is "
-                f"{max_pixels / 1e6:,.1f}. If you trust the file, --max-pixels (max_pixels=) lifts it."
-            )
-        channels, layer_note = _pick_channels(spec, path)
-        dtype = {"uint8": "uint8", "half": "float", "float": "float", "double": "float"}.get(
-            str(spec.format), "uint16"
-        )
-        first, last = min(channels), max(channels)  # an EXR may hold dozens of others
-        raw = reader.read_image(0, 0, first, last + 1, dtype)
-        problem = _one_line(reader.geterror())
-        if raw is None or (problem and not any(text in problem for text in _HARMLESS)):
-            raise ImageFileError(f"{path} is damaged or truncated ({problem or 'no pixels could be read'}).")
-        kind = reader.format_name()
-        frames_note = frames_note or _count_note(reader, kind)
-    finally:
-        reader.close()
-        oiio.geterror()  # a closed reader's complaints belong to nobody
+    with Decoder(path, max_pixels=max_pixels) as decoder:
+        return read_whole(decoder, role)
 
-    raw = raw.reshape(height, width, -1)
-    if channels != list(range(first, last + 1)):
-        raw = raw[..., [channel - first for channel in channels]]
-    notes = [note for note in (frames_note, layer_note) if note]
-    if dtype == "float":
-        _check_finite(raw, path)
-    alpha = raw[..., -1] if len(channels) in (2, 4) else None
-    color = raw if alpha is None else raw[..., :-1]
-    if alpha is not None and not spec.get_int_attribute("oiio:UnassociatedAlpha") and _is_premultiplied(kind):
-        color = _straight(color, alpha)
-    if kind == "openexr":
-        stored = color
-        color = _to_display_window(color, spec)
-        alpha = None if alpha is None else _to_display_window(alpha, spec)
-        if color is not stored:
-            notes.append("the data window was filled up with black, or cropped, to the display window")
-    if "CMYK" in (spec.get_string_attribute(f"{name}:ColorSpace") for name in ("jpeg", "tiff", "psd")):
-        notes.append("CMYK, converted to RGB by formula, without its profile")
-    linear = _is_linear(spec, kind, dtype)
-    if linear and kind == "tiff" and role in ("photo", "background"):  # the others are numbers, not light
+
+def read_whole(decoder: Decoder, role: str) -> Picture:
+    """All rows of an open file as a `Picture`.
+
+    Raises:
+        ImageFileError: as `read_picture`.
+    """
+    size = decoder.stored_size
+    dtype = np.dtype("float32" if decoder.dtype == "float" else decoder.dtype)
+    decoder.check_fits((3 + decoder.has_alpha_channel) * dtype.itemsize)
+    color = np.empty((*size, decoder.color_channels), dtype)
+    alpha = np.empty(size, dtype) if decoder.has_alpha_channel else None
+    for rows in row_bands(size, multiple=decoder.step_rows):
+        color[rows], cover = decoder.read(rows.start, rows.stop)
+        if alpha is not None:
+            alpha[rows] = cover
+    decoder.check_finite()
+    if not decoder.fills_its_window:
+        color = _to_display_window(color, decoder)
+        alpha = None if alpha is None else _to_display_window(alpha, decoder)
+    color = upright(color, decoder.orientation)
+    alpha = None if alpha is None else upright(alpha[..., None], decoder.orientation)[..., 0]
+    return _assemble(color, alpha, decoder.linear, decoder.metadata, header_notes(decoder, role), role)
+
+
+def header_notes(decoder: Decoder, role: str) -> list[str]:
+    """What there is to say of a file before its rows are read."""
+    notes = list(decoder.notes)
+    if not decoder.fills_its_window:
+        notes.append("the data window was filled up with black, or cropped, to the display window")
+    # Trimaps and masks are numbers, not light.
+    if decoder.linear and decoder.kind == "tiff" and role in ("photo", "background"):
         notes.append("float TIFF, taken as scene-linear")
-    orientation = spec.get_int_attribute("Orientation", 1)
-    color = upright(color, orientation)
-    alpha = None if alpha is None else upright(alpha[..., None], orientation)[..., 0]
-    return _assemble(color, alpha, linear, from_spec(spec), notes, role)
+    return notes
+
+
+def alpha_note(role: str) -> str:
+    """What there is to say of a picture whose own alpha is not opaque everywhere."""
+    return f"the {role}'s own alpha channel is {'taken for the mask' if role == 'mask' else 'ignored'}"
+
+
+def is_opaque(alpha: PixelArray) -> bool:
+    """Whether an alpha of any dtype says nothing."""
+    opaque = np.iinfo(alpha.dtype).max if alpha.dtype.kind == "u" else 1
+    return bool((alpha >= opaque).all())
 
 
 def upright(pixels: PixelArray, orientation: int) -> PixelArray:
@@ -214,139 +142,26 @@ def _assemble(
     if color.shape[2] == 1:
         color = np.repeat(color, 3, axis=2)
         if role == "photo":
-            notes.append("grey picture")
+            notes.append(GREY_NOTE)
     if alpha is not None:
-        opaque = np.iinfo(alpha.dtype).max if alpha.dtype.kind == "u" else 1
-        if (alpha >= opaque).all():
+        if is_opaque(alpha):
             alpha = None  # it says nothing
         else:
-            what = "taken for the mask" if role == "mask" else "ignored"
-            notes.append(f"the {role}'s own alpha channel is {what}")
+            notes.append(alpha_note(role))
             alpha = np.ascontiguousarray(alpha)
     return Picture(np.ascontiguousarray(color), linear, alpha, metadata, tuple(notes))
 
 
-def _check_file(path: Path) -> None:
-    """Raise for what can be said without looking into the file."""
-    try:
-        str(path).encode()  # OpenImageIO takes nothing else
-        mode = path.stat().st_mode
-    except UnicodeError:
-        raise ImageFileError(f"The name {str(path)!a} is not valid UTF-8. Rename the file.") from None
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a name with a null byte
-        raise ImageFileError(f"{path} does not exist.") from None
-    except OSError as error:
-        raise ImageFileError(f"{path} cannot be opened: {error.strerror}.") from error
-    if stat.S_ISDIR(mode):
-        raise ImageFileError(f"{path} is a folder, not a picture.")
-    if not stat.S_ISREG(mode):
-        raise ImageFileError(f"{path} is a pipe or a device; save the picture as a file first.")
-    if (kind := _UNREADABLE.get(path.suffix.lower())) is not None:
-        raise ImageFileError(f"{path}: {kind} cannot be read. Convert it to TIFF, PNG or EXR first.")
-    try:
-        with path.open("rb") as file:
-            empty = not file.read(1)
-    except OSError as error:
-        raise ImageFileError(f"{path} cannot be opened: {error.strerror}.") from error
-    if empty:
-        raise ImageFileError(f"{path} is empty (0 bytes).")
-
-
-def _pick_channels(spec: oiio.ImageSpec, path: Path) -> tuple[list[int], str | None]:
-    """Indices of [Y], [Y, A], [R, G, B] or [R, G, B, A], and a note if others were left out."""
-    names = list(spec.channelnames)
-    # An EXR of layers only ("beauty.R"): the first layer that has colours is the picture.
-    for prefix in dict.fromkeys(["", *(name.rpartition(".")[0] + "." for name in names if "." in name)]):
-        for wanted in (("R", "G", "B"), ("r", "g", "b"), ("red", "green", "blue"), ("Y",), ("y",)):
-            picked = [prefix + name for name in wanted]
-            if not all(name in names for name in picked):
-                continue
-            if wanted == ("Y",) and prefix + "RY" in names:
-                raise ImageFileError(
-                    f"{path} holds luminance and chroma (Y, RY, BY). Convert it to RGB first."
-                )
-            picked += [name for name in (prefix + "A", prefix + "a") if name in names][:1]
-            others = [name for name in names if name not in picked]
-            note = f"of {len(names)} channels only {', '.join(picked)} are used" if others else None
-            return [names.index(name) for name in picked], note
-    if len(names) == 1:
-        return [0], None
-    if str(spec.format) in ("uint8", "uint16") and len(names) in (3, 4):
-        return list(range(len(names))), None
-    raise ImageFileError(
-        f"{path} has no red, green and blue, and no grey: its channels are {', '.join(names[:8])}"
-        f"{' ...' if len(names) > 8 else ''}."
-    )
-
-
-def _count_note(reader: oiio.ImageInput, kind: str) -> str | None:
-    """A note if the file holds more pictures than the first. It moves the reader: read first."""
-    count = 1
-    while reader.seek_subimage(count, 0):
-        count += 1
-    if count == 1:
-        return None
-    if kind == "psd":
-        return f"the merged picture of {count - 1} layer{'s' if count > 2 else ''}"
-    word = {"gif": "frames", "webp": "frames", "jpegxl": "frames", "tiff": "pages", "openexr": "parts"}
-    return f"first of {count} {word.get(kind, 'pictures')}"
-
-
-def _check_finite(raw: PixelArray, path: Path) -> None:
-    """Raise for NaN or infinite values in (H, W, C), with how many there are and where the first is."""
-    count, first = 0, (0, 0)
-    for rows in row_bands(raw.shape[:2]):
-        bad = ~np.isfinite(raw[rows])
-        if here := int(np.count_nonzero(bad)):
-            if count == 0:
-                y, x = np.argwhere(bad.any(axis=2))[0]
-                first = int(x), rows.start + int(y)
-            count += here
-    if count:
-        values = "1 value that is" if count == 1 else f"{count} values that are"
-        raise ImageFileError(
-            f"{path} holds {values} NaN or infinite, the first at x={first[0]}, y={first[1]}. Repair it."
-        )
-
-
-def _is_premultiplied(kind: str) -> bool:
-    """Whether a format's alpha is premultiplied when the file does not say: by the rules of the format."""
-    return kind not in ("jpegxl", "webp", "png", "gif", "psd", "bmp", "ico", "targa", "jpeg2000")
-
-
-def _straight(color: PixelArray, alpha: PixelArray) -> PixelArray:
-    """Premultiplied (H, W, C) and (H, W) -> straight colours; where alpha is 0 they stay as they are."""
-    result = np.empty_like(color)
-    top = np.iinfo(color.dtype).max if color.dtype.kind == "u" else None
-    for rows in row_bands(alpha.shape):
-        cover = as_float(alpha[rows])[..., None]
-        divided = color[rows] / np.where(cover > 0, cover, np.float32(1))
-        result[rows] = divided if top is None else np.rint(np.minimum(divided, top))
-    return result
-
-
-def _to_display_window(part: PixelArray, spec: oiio.ImageSpec) -> PixelArray:
+def _to_display_window(part: PixelArray, decoder: Decoder) -> PixelArray:
     """(H, W[, C]) of an EXR's data window -> the same of its display window."""
-    data_window = spec.x, spec.y, spec.width, spec.height
-    if data_window == (spec.full_x, spec.full_y, spec.full_width, spec.full_height):
-        return part
-    shown = np.zeros((spec.full_height, spec.full_width, *part.shape[2:]), part.dtype)
+    spec, (height, width) = decoder.spec, decoder.shown_size
+    shown = np.zeros((height, width, *part.shape[2:]), part.dtype)
     left, top = spec.x - spec.full_x, spec.y - spec.full_y
-    y0, y1 = max(0, top), min(spec.full_height, top + spec.height)
-    x0, x1 = max(0, left), min(spec.full_width, left + spec.width)
+    y0, y1 = max(0, top), min(height, top + spec.height)
+    x0, x1 = max(0, left), min(width, left + spec.width)
     if y0 < y1 and x0 < x1:
         shown[y0:y1, x0:x1] = part[y0 - top : y1 - top, x0 - left : x1 - left]
     return shown
-
-
-def _is_linear(spec: oiio.ImageSpec, kind: str, dtype: str) -> bool:
-    """Scene-linear or not: the file's word if it says, else float is linear and integers are not."""
-    space = spec.get_string_attribute("oiio:ColorSpace").lower()
-    if kind in ("openexr", "hdr"):
-        return True
-    if dtype == "float":
-        return "srgb" not in space and "g22" not in space
-    return space.startswith("lin")
 
 
 def _from_array(array: NDArray[Any], role: str) -> Picture:
@@ -430,8 +245,3 @@ def _from_pil(source: Any, role: str) -> Picture:
     return Picture(
         picture.pixels, False, picture.alpha, Metadata(icc_profile=profile), (*notes, *picture.notes)
     )
-
-
-def _one_line(text: str) -> str:
-    """The first line of what OpenImageIO says, without the full stop."""
-    return text.strip().split("\n")[0].rstrip(".")

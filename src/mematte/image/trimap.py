@@ -2,14 +2,17 @@
 
 After reading a trimap has exactly three levels, 0, 128 and 255. Files are read tolerantly, because they come
 out of paint programs and JPEG: up to a tenth of the range is background, from nine tenths on foreground.
+A `Trimap` is held in memory; a `TrimapFile` gives its rows from the file. Both are `TrimapRows`.
 """
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from types import TracebackType
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -18,7 +21,9 @@ from numpy.typing import NDArray
 from mematte.errors import InputError, SizeMismatchError, TrimapError
 from mematte.image.bands import row_bands
 from mematte.image.color import FloatArray, as_float
-from mematte.image.read import DEFAULT_MAX_PIXELS, Picture, as_picture
+from mematte.image.file import PictureFile, open_picture
+from mematte.image.picture import PixelArray, Rows
+from mematte.image.read import DEFAULT_MAX_PIXELS, as_picture
 
 BACKGROUND, UNKNOWN, FOREGROUND = 0, 128, 255
 
@@ -32,6 +37,42 @@ MASK_FOREGROUND_ABOVE, MASK_BACKGROUND_BELOW = 0.94, 0.04
 RADIUS_AT_ONE_MEGAPIXEL_PX = 10
 
 Levels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class TrimapScan:
+    """What a trimap holds, and where the network is needed.
+
+    Attributes:
+        unknown: how many pixels are unknown; more than 0.
+        cells: (ceil(H / patch_px), ceil(W / patch_px)) bool, True where a cell of `patch_px` pixels squared
+            has an unknown pixel; the last row and column may be cut short by the edge.
+        patch_px: side of a cell.
+        warnings: each a sentence, if foreground or background is missing.
+    """
+
+    unknown: int
+    cells: NDArray[np.bool_]
+    patch_px: int
+    warnings: tuple[str, ...]
+
+
+class TrimapRows(Protocol):
+    """A trimap that gives its rows: a `Trimap`, or a `TrimapFile` that may exceed memory."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know about the file, each a phrase."""
+
+    def level_rows(self, rows: slice) -> Levels:
+        """(h, W) uint8 of the rows asked for: BACKGROUND, UNKNOWN, FOREGROUND; not to be changed."""
+
+    def scan(self, image_size: tuple[int, int] | None = None, *, patch_px: int = 16) -> TrimapScan:
+        """Go through all rows once; raise if no matte can be made from them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +92,108 @@ class Trimap:
         """(height, width) in pixels."""
         return self.levels.shape[0], self.levels.shape[1]
 
+    def level_rows(self, rows: slice) -> Levels:
+        """(h, W) uint8 of the rows asked for: a view."""
+        return self.levels[rows]
+
+    def scan(self, image_size: tuple[int, int] | None = None, *, patch_px: int = 16) -> TrimapScan:
+        """Count, and find the cells with unknown pixels; see `TrimapFile.scan`.
+
+        Raises:
+            SizeMismatchError: it is not as large as the image.
+            TrimapError: no pixel is unknown.
+        """
+        return _scan(self.size, self.level_rows, image_size, patch_px)
+
+
+class TrimapFile:
+    """An open trimap file: the levels of `read_trimap`, a few rows at a time. A context manager.
+
+    Costs what the `PictureFile` costs that it reads: `memory_bytes`.
+    """
+
+    def __init__(self, picture: PictureFile) -> None:
+        self._picture = picture
+
+    def __enter__(self) -> TrimapFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; a second time does nothing."""
+        self._picture.close()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels, upright."""
+        return self._picture.size
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know, each a phrase; complete after `scan`."""
+        return self._picture.notes
+
+    @property
+    def streams(self) -> bool:
+        """As `PictureFile.streams`."""
+        return self._picture.streams
+
+    @property
+    def decoder_bytes(self) -> int:
+        """As `PictureFile.decoder_bytes`."""
+        return self._picture.decoder_bytes
+
+    @property
+    def memory_bytes(self) -> int:
+        """As `PictureFile.memory_bytes`."""
+        return self._picture.memory_bytes
+
+    def level_rows(self, rows: slice) -> Levels:
+        """(h, W) uint8 of the rows asked for: BACKGROUND, UNKNOWN, FOREGROUND.
+
+        Whether they mean what they seem to, only `scan` can say.
+
+        Raises:
+            ImageFileError: the file is damaged or truncated.
+        """
+        return _levels(self._picture.stored(rows)[..., 1])
+
+    def scan(self, image_size: tuple[int, int] | None = None, *, patch_px: int = 16) -> TrimapScan:
+        """Read all rows once: what `read_trimap` and `check_trimap` refuse is refused, and cells are found.
+
+        Args:
+            image_size: (height, width) of the image it belongs to; None to leave that out.
+            patch_px: side of the cells.
+
+        Raises:
+            ImageFileError: the file is damaged or truncated.
+            SizeMismatchError: it is not as large as the image.
+            TrimapError: it is coloured, holds labels, hides its levels in the alpha channel, or no pixel is
+                unknown.
+        """
+        survey = _Survey("trimap")
+
+        def levels(rows: slice) -> Levels:
+            return _levels(survey.add(self._picture.stored(rows)))
+
+        def check() -> None:
+            survey.check_trimap(self._picture.has_alpha)
+
+        return _scan(self.size, levels, image_size, patch_px, check)
+
+
+def open_trimap(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PIXELS) -> TrimapFile:
+    """Open a trimap for reading by rows; only its header is read here. See `open_picture` and `read_trimap`.
+
+    Raises:
+        ImageFileError: as `open_picture`.
+    """
+    return TrimapFile(open_picture(path, max_pixels=max_pixels, role="trimap"))
+
 
 def read_trimap(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Trimap:
     """Read a trimap in any format, depth and channel layout that `read_picture` reads.
@@ -59,7 +202,8 @@ def read_trimap(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_P
         ImageFileError: the file cannot be read.
         TrimapError: it is coloured, holds labels, or hides its levels in the alpha channel.
     """
-    return as_trimap(path, max_pixels=max_pixels)
+    with open_picture(path, max_pixels=max_pixels, role="trimap") as picture:
+        return _trimap_of(picture)
 
 
 def as_trimap(source: object, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Trimap:
@@ -77,22 +221,9 @@ def as_trimap(source: object, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Trimap
     """
     if isinstance(source, Trimap):
         return source
-    picture = as_picture(_bool_as_uint8(source), max_pixels=max_pixels, role="trimap")
-    grey = _grey(picture, "trimap")
-    _reject_labels(grey, "trimap", "0, 128 and 255 (background, unknown, foreground)", most=2)
-    if picture.alpha is not None and grey.min() == grey.max():
-        raise TrimapError(
-            "The trimap's colour is the same everywhere and only its alpha channel varies. "
-            "Save it as a grey picture without alpha: 0 background, 128 unknown, 255 foreground."
-        )
-    levels = np.empty(grey.shape, np.uint8)
-    top = np.iinfo(grey.dtype).max if grey.dtype.kind == "u" else 1
-    for rows in row_bands(grey.shape):
-        band = grey[rows]
-        levels[rows] = UNKNOWN
-        levels[rows][band <= BACKGROUND_UP_TO * top] = BACKGROUND
-        levels[rows][band >= FOREGROUND_FROM * top] = FOREGROUND
-    return Trimap(levels, picture.notes)
+    if isinstance(source, (str, os.PathLike)):
+        return read_trimap(source, max_pixels=max_pixels)
+    return _trimap_of(as_picture(_bool_as_uint8(source), max_pixels=max_pixels, role="trimap"))
 
 
 def check_trimap(levels: Levels, image_size: tuple[int, int] | None = None) -> tuple[str, ...]:
@@ -109,27 +240,7 @@ def check_trimap(levels: Levels, image_size: tuple[int, int] | None = None) -> t
         SizeMismatchError: it is not as large as the image.
         TrimapError: no pixel is unknown.
     """
-    size = (levels.shape[0], levels.shape[1])
-    if image_size is not None and size != tuple(image_size):
-        raise SizeMismatchError((image_size[0], image_size[1]), size)
-    has_background, has_unknown, has_foreground = (
-        any((levels[rows] == level).any() for rows in row_bands(size))
-        for level in (BACKGROUND, UNKNOWN, FOREGROUND)
-    )
-    if not has_unknown:
-        raise TrimapError(
-            "The trimap has no unknown pixel, so there is nothing to estimate. Paint the edge of the object "
-            "grey (128), or make a trimap from a mask with `mematte trimap MASK` or --mask; where the mask "
-            "has no soft edge, with a radius above 0."
-        )
-    missing = []
-    if not has_foreground:
-        missing.append(
-            "The trimap has no foreground: nothing says what the object is. Paint its inside white."
-        )
-    if not has_background:
-        missing.append("The trimap has no background: nothing says what to remove. Paint the outside black.")
-    return tuple(missing)
+    return Trimap(levels).scan(image_size).warnings
 
 
 def as_mask(source: object, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> FloatArray:
@@ -145,8 +256,13 @@ def as_mask(source: object, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> FloatArr
         TrimapError: it is coloured and has no alpha.
     """
     picture = as_picture(_bool_as_uint8(source), max_pixels=max_pixels, role="mask")
-    grey = picture.alpha if picture.alpha is not None else _grey(picture, "mask")
-    _reject_labels(grey, "mask", "0 to 255 (for 0 and 1: mask.astype(bool))", most=1)
+    grey = picture.alpha
+    if grey is None:
+        grey, survey = picture.pixels[..., 1], _Survey("mask")
+        for rows in row_bands(picture.size):
+            survey.add(picture.pixels[rows])
+        survey.check_grey()
+    _reject_labels(grey.dtype, float(grey.max()), "mask", "0 to 255 (for 0 and 1: mask.astype(bool))", most=1)
     return np.clip(as_float(grey), 0, 1)
 
 
@@ -203,34 +319,116 @@ def _deeper_than(region: Levels, radius_px: int) -> NDArray[np.bool_]:
     return np.asarray(distance > radius_px)
 
 
-def _grey(picture: Picture, role: str) -> NDArray[Any]:
-    """(H, W) of the picture's dtype: the green of a picture without colours; else an error."""
-    pixels = picture.pixels
-    top = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
-    coloured = 0
+class _Survey:
+    """What is asked of a trimap's or a mask's file before its grey is believed, gathered by rows."""
+
+    def __init__(self, role: str) -> None:
+        self._role = role
+        self._dtype: np.dtype[Any] = np.dtype(np.uint8)
+        self._pixels = self._coloured = 0
+        self._lowest, self._highest = math.inf, -math.inf
+
+    def add(self, stored: PixelArray) -> PixelArray:
+        """Take note of rows (n, W, 3); returns their grey, (n, W): the green of pixels without colour."""
+        top = np.iinfo(stored.dtype).max if stored.dtype.kind == "u" else 1
+        grey = stored[..., 1]
+        self._dtype = stored.dtype
+        self._pixels += grey.size
+        if stored.strides[2] != 0:  # else one channel, shown three times
+            spread = stored.max(axis=2) - stored.min(axis=2)
+            self._coloured += int(np.count_nonzero(spread > _CHROMA_TOLERANCE * top))
+        self._lowest = min(self._lowest, float(grey.min()))
+        self._highest = max(self._highest, float(grey.max()))
+        return grey
+
+    def check_grey(self) -> None:
+        """Raise if it is coloured."""
+        share = self._coloured / self._pixels
+        if share > _COLOURED_SHARE_TOLERANCE:
+            ask = (
+                "A trimap is grey: 0 background, 128 unknown, 255 foreground."
+                if self._role == "trimap"
+                else "A mask is grey: 0 outside, 255 inside. A cut-out with an alpha channel is a mask too."
+            )
+            raise TrimapError(f"The {self._role} is coloured: {share:.1%} of its pixels are not grey. {ask}")
+
+    def check_trimap(self, has_alpha: bool) -> None:
+        """Raise if it is coloured, holds labels, or only its alpha varies."""
+        self.check_grey()
+        wanted = "0, 128 and 255 (background, unknown, foreground)"
+        _reject_labels(self._dtype, self._highest, "trimap", wanted, most=2)
+        if has_alpha and self._lowest == self._highest:
+            raise TrimapError(
+                "The trimap's colour is the same everywhere and only its alpha channel varies. "
+                "Save it as a grey picture without alpha: 0 background, 128 unknown, 255 foreground."
+            )
+
+
+def _trimap_of(picture: Rows) -> Trimap:
+    levels, survey = np.empty(picture.size, np.uint8), _Survey("trimap")
     for rows in row_bands(picture.size):
-        band = pixels[rows]
-        coloured += int(np.count_nonzero(band.max(axis=2) - band.min(axis=2) > _CHROMA_TOLERANCE * top))
-    share = coloured / (picture.size[0] * picture.size[1])
-    if share > _COLOURED_SHARE_TOLERANCE:
-        ask = (
-            "A trimap is grey: 0 background, 128 unknown, 255 foreground."
-            if role == "trimap"
-            else "A mask is grey: 0 outside, 255 inside. A cut-out with an alpha channel is a mask too."
-        )
-        raise TrimapError(f"The {role} is coloured: {share:.1%} of its pixels are not grey. {ask}")
-    return pixels[..., 1]
+        levels[rows] = _levels(survey.add(picture.stored(rows)))
+    survey.check_trimap(picture.has_alpha)
+    return Trimap(levels, picture.notes)
 
 
-def _reject_labels(grey: NDArray[Any], role: str, wanted: str, most: int) -> None:
-    if grey.dtype == np.uint16 and most < int(grey.max()) <= 255:
+def _levels(grey: PixelArray) -> Levels:
+    """Grey of any dtype and shape -> its three levels."""
+    top = np.iinfo(grey.dtype).max if grey.dtype.kind == "u" else 1
+    levels = np.full(grey.shape, UNKNOWN, np.uint8)
+    levels[grey <= BACKGROUND_UP_TO * top] = BACKGROUND
+    levels[grey >= FOREGROUND_FROM * top] = FOREGROUND
+    return levels
+
+
+def _scan(
+    size: tuple[int, int],
+    levels_of: Callable[[slice], Levels],
+    image_size: tuple[int, int] | None,
+    patch_px: int,
+    check: Callable[[], None] = lambda: None,
+) -> TrimapScan:
+    """Go through a trimap once; `check` runs behind the last row and may refuse what it was read from."""
+    if image_size is not None and size != tuple(image_size):
+        raise SizeMismatchError((image_size[0], image_size[1]), size)
+    height, width = size
+    cells = np.zeros((-(-height // patch_px), -(-width // patch_px)), np.bool_)
+    starts = np.arange(0, width, patch_px)
+    unknown = foreground = 0
+    for rows in row_bands(size, multiple=patch_px):
+        levels = levels_of(rows)
+        is_unknown = levels == UNKNOWN
+        unknown += int(np.count_nonzero(is_unknown))
+        foreground += int(np.count_nonzero(levels == FOREGROUND))
+        by_column = np.logical_or.reduceat(is_unknown, np.arange(0, len(levels), patch_px), axis=0)
+        top = rows.start // patch_px
+        cells[top : top + len(by_column)] = np.logical_or.reduceat(by_column, starts, axis=1)
+    check()
+    if not unknown:
         raise TrimapError(
-            f"The {role} has 16 bits per pixel, but its values are 0 to {int(grey.max())}, as 16-bit levels "
+            "The trimap has no unknown pixel, so there is nothing to estimate. Paint the edge of the object "
+            "grey (128), or make a trimap from a mask with `mematte trimap MASK` or --mask; where the mask "
+            "has no soft edge, with a radius above 0."
+        )
+    missing = []
+    if not foreground:
+        missing.append(
+            "The trimap has no foreground: nothing says what the object is. Paint its inside white."
+        )
+    if unknown + foreground == height * width:
+        missing.append("The trimap has no background: nothing says what to remove. Paint the outside black.")
+    return TrimapScan(unknown, cells, patch_px, tuple(missing))
+
+
+def _reject_labels(dtype: np.dtype[Any], highest: float, role: str, wanted: str, most: int) -> None:
+    if dtype == np.uint16 and most < highest <= 255:
+        raise TrimapError(
+            f"The {role} has 16 bits per pixel, but its values are 0 to {highest:.0f}, as 16-bit levels "
             "all black. Save it with 8 bits, or multiply by 257."
         )
-    if grey.dtype.kind == "u" and 0 < (highest := int(grey.max())) <= most:
+    if dtype.kind == "u" and 0 < highest <= most:
         raise TrimapError(
-            f"The {role} seems to hold labels: its values are 0 to {highest}, as levels of {grey.dtype} "
+            f"The {role} seems to hold labels: its values are 0 to {highest:.0f}, as levels of {dtype} "
             f"all black. Levels must be {wanted}."
         )
 

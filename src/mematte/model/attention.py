@@ -8,13 +8,18 @@ Shapes: B images, (h, w) token grid, N = h * w tokens, C channels.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# A row of attention scores is N numbers per head: global attention with positions takes its queries in
-# groups of at most so many scores, so that memory stays linear in N.
+# A query's scores are N numbers per head: attention with positions takes its queries in groups of at most so
+# many scores, so that memory stays linear in N.
 MAX_SCORES = 1 << 25
+
+Area = tuple[slice, slice]
+"""Rows and columns of a grid; both with start and stop."""
 
 
 class Attention(nn.Module):
@@ -38,6 +43,34 @@ class Attention(nn.Module):
         qkv = self.qkv(tokens).view(batch, count, 3, self.heads, self.head_channels)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         return query, key, value
+
+    def query(self, tokens: Tensor) -> Tensor:
+        """(B, N, C) -> (B, heads, N, C / heads): the first part of `split`."""
+        channels = self.heads * self.head_channels
+        query: Tensor = F.linear(tokens, self.qkv.weight[:channels], self.qkv.bias[:channels])
+        split: Tensor = query.unflatten(2, (self.heads, self.head_channels)).transpose(1, 2)
+        return split
+
+    def key_value(self, tokens: Tensor) -> Tensor:
+        """(B, N, C) -> (B, N, 2C): what `query` looks at, in the shape that takes least memory to fill."""
+        channels = self.heads * self.head_channels
+        key_value: Tensor = F.linear(tokens, self.qkv.weight[channels:], self.qkv.bias[channels:])
+        return key_value
+
+    def look(self, query: Tensor, key_value: Tensor, scores: Tensor | None = None) -> Tensor:
+        """Softmax attention of some tokens to all those in `key_value`; the scores are never materialised.
+
+        Args:
+            query: (B, heads, n, C / heads).
+            key_value: (B, N, 2C).
+            scores: (B, heads, n, N), added to the scaled products.
+
+        Returns:
+            (B, n, C), projected.
+        """
+        parts = key_value.unflatten(2, (2, self.heads, self.head_channels))
+        key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
+        return self.merge(F.scaled_dot_product_attention(query, key, value, attn_mask=scores))
 
     def merge(self, attended: Tensor) -> Tensor:
         """(B, heads, N, C / heads) -> (B, N, C), projected."""
@@ -79,31 +112,53 @@ class Attention(nn.Module):
 
         The positions' scores come from the *unscaled* query and are added to the scaled scores.
         """
-        height, width = grid
         query, key, value = self.split(tokens)
-        rows = _offsets(self.relative_rows, height)
-        columns = _offsets(self.relative_columns, width)
-        # Whole token rows per group of queries.
-        group = max(1, MAX_SCORES // (query.shape[0] * self.heads * width * height * width))
+        on_grid = query.unflatten(2, grid)
         parts = []
-        for first in range(0, height, group):
-            last = min(first + group, height)
-            part = query[:, :, first * width : last * width]
-            on_grid = part.unflatten(2, (last - first, width))
-            by_row = torch.einsum("bnyxc,ykc->bnyxk", on_grid, rows[first:last])
-            by_column = torch.einsum("bnyxc,xkc->bnyxk", on_grid, columns)
-            bias = (by_row[..., :, None] + by_column[..., None, :]).flatten(4).flatten(2, 3)
-            parts.append(F.scaled_dot_product_attention(part, key, value, attn_mask=bias))
+        for area in query_areas(grid, MAX_SCORES // (query.shape[0] * self.heads)):
+            part = on_grid[:, :, area[0], area[1]]
+            scores = self.position_scores(part, area, grid)
+            parts.append(F.scaled_dot_product_attention(part.flatten(2, 3), key, value, attn_mask=scores))
         return self.merge(torch.cat(parts, dim=2) if len(parts) > 1 else parts[0])
 
+    def position_scores(self, query: Tensor, area: Area, grid: tuple[int, int]) -> Tensor:
+        """What the decomposed relative positions add to the scores of an area's queries.
 
-def _offsets(relative: Tensor, length: int) -> Tensor:
-    """(2p - 1, c) parameters -> (length, length, c): the entry of each (query, key) pair along one axis."""
+        Args:
+            query: (B, heads, y, x, C / heads), not scaled.
+            area: where on the grid the queries lie.
+            grid: (h, w) of the keys.
+
+        Returns:
+            (B, heads, y * x, h * w).
+        """
+        rows = _offsets(self.relative_rows, grid[0], area[0])
+        columns = _offsets(self.relative_columns, grid[1], area[1])
+        by_row = torch.einsum("bnyxc,ykc->bnyxk", query, rows)
+        by_column = torch.einsum("bnyxc,xkc->bnyxk", query, columns)
+        return (by_row[..., :, None] + by_column[..., None, :]).flatten(4).flatten(2, 3)
+
+
+def query_areas(grid: tuple[int, int], most_scores: int) -> Iterator[Area]:
+    """Areas that cover a grid row by row, each with at most `most_scores` pairs of query and key per head.
+
+    Whole rows, as many as possible; where one row is too much, parts of it; never less than one token.
+    """
+    height, width = grid
+    queries = max(1, most_scores // (height * width))
+    rows, columns = max(1, queries // width), min(width, queries)
+    for top in range(0, height, rows):
+        for left in range(0, width, columns):
+            yield slice(top, min(top + rows, height)), slice(left, min(left + columns, width))
+
+
+def _offsets(relative: Tensor, length: int, queries: slice) -> Tensor:
+    """(2p - 1, c) parameters -> (queries, length, c): the entry of each (query, key) pair along one axis."""
     if relative.shape[0] != 2 * length - 1:
         stretched = F.interpolate(relative.float().T[None], size=2 * length - 1, mode="linear")
         relative = stretched[0].T.to(relative.dtype)
-    index = torch.arange(length, device=relative.device)
-    return relative[index[:, None] - index[None, :] + length - 1]
+    keys = torch.arange(length, device=relative.device)
+    return relative[keys[queries, None] - keys[None, :] + length - 1]
 
 
 def to_windows(tokens: Tensor, size: int) -> Tensor:

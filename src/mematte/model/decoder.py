@@ -63,12 +63,12 @@ class Decoder(nn.Module):
             details.append(convolve(details[-1]))
         fused = features.permute(0, 3, 1, 2)
         for fuse in self.fusions:
-            fused = fuse(_beside(details.pop(), fused))
+            fused = fuse(beside(details.pop(), fused))
         alpha: Tensor = self.head(fused).float().sigmoid()
         return alpha
 
 
-def _beside(detail: Tensor, coarse: Tensor) -> Tensor:
+def beside(detail: Tensor, coarse: Tensor) -> Tensor:
     """Details, and half as large below them doubled, as the channels of one map."""
     doubled = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
     return torch.cat((detail, doubled), dim=1)

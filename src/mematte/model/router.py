@@ -7,8 +7,10 @@ Shapes: B images, N tokens per image, C channels.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 Decide = Callable[[Tensor], Tensor]
@@ -34,8 +36,20 @@ class Router(nn.Module):
         """(B, N, C) tokens -> (B, N, 2) log-probabilities of [attend, refine]."""
         local, context = self.embed(tokens).chunk(2, dim=-1)
         # One global vector per image keeps the router linear in N: it must not cost what it saves.
-        context = context.mean(dim=1, keepdim=True).expand_as(local)
-        scores: Tensor = self.score(torch.cat((local, context), dim=-1))
+        return self.judge(local, context.mean(dim=1, keepdim=True))
+
+    def half_embed(self, tokens: Tensor, half: Literal["local", "context"]) -> Tensor:
+        """(B, N, C) -> (B, N, C / 2), one half of what `embed` gives, at half of the cost."""
+        norm, linear, activation = self.embed
+        part = 0 if half == "local" else 1
+        weight, bias = linear.get_parameter("weight"), linear.get_parameter("bias")
+        hidden = F.linear(norm(tokens), weight.chunk(2)[part], bias.chunk(2)[part])
+        embedded: Tensor = activation(hidden)
+        return embedded
+
+    def judge(self, local: Tensor, context: Tensor) -> Tensor:
+        """(B, N, C / 2) of each token and (B, 1, C / 2) of the image -> (B, N, 2) log-probabilities."""
+        scores: Tensor = self.score(torch.cat((local, context.expand_as(local)), dim=-1))
         # float32: the decision is a comparison of two nearly equal numbers.
         return scores.float().log_softmax(dim=-1)
 

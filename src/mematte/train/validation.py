@@ -107,7 +107,7 @@ class Validation(Callback):
         """Alpha and routes of one picture, in TensorBoard."""
         pictures = {"alpha": eight_bit(matte.alpha)}
         if matte.routings:
-            pictures["routes"] = draw_routes(matte)
+            pictures["routes"] = draw_routes(matte.picture, matte.routings, matte.report)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 for kind, pixels in pictures.items():

@@ -49,6 +49,7 @@ class Weights:
     licence: str = "unknown"
     name: str = "unnamed"
     training: dict[str, Any] = field(default_factory=dict)  # the record: data, hours, machine, figures
+    enlarge_below: int = 0  # pixels; smaller pictures are shown to the network at twice their size
     source: str = ""  # where it was read from
 
 
@@ -185,6 +186,7 @@ def from_metadata(state: dict[str, Tensor], metadata: Mapping[str, str], path: P
             licence=str(described["licence"]),
             name=str(described["name"]),
             training=dict(described.get("training", {})),
+            enlarge_below=_count(described.get("enlarge_below", 0)),
             source=str(path),
         )
     except (ValueError, TypeError, KeyError, ArithmeticError) as error:
@@ -253,8 +255,15 @@ def _description(weights: Weights) -> dict[str, Any]:
         "licence": weights.licence,
         "spec": asdict(weights.spec),
         "preprocessing": asdict(weights.preprocessing),
+        "enlarge_below": weights.enlarge_below,
         "training": weights.training,
     }
+
+
+def _count(number: object) -> int:
+    if type(number) is not int or number < 0:
+        raise ValueError(f"{number!r} is no count")
+    return number
 
 
 def _spec(described: Mapping[str, Any]) -> ModelSpec:

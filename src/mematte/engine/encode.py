@@ -1,0 +1,259 @@
+"""Encode: the backbone over one resident map of tokens, piece by piece and in place.
+
+Everything else lives only as long as its piece. The model says what a block computes; here is only where and
+when, so that the result does not depend on the size of the pieces.
+Shapes: (h, w) token grid, N = h * w tokens, C channels, n attending tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mematte.model.attention import Area, query_areas
+from mematte.model.backbone import Backbone
+from mematte.model.blocks import GlobalBlock, RoutedBlock, WindowBlock
+from mematte.model.ltrm import HALO_TOKENS, TokenRefinement
+from mematte.model.router import Decide, Router, argmax
+
+from .plan import Plan, sides
+
+RESIDUAL_HALO_TOKENS = 1  # what the 3x3 convolution of a block's end sees beyond a piece
+
+
+class Routed(NamedTuple):
+    """What one routed block decided."""
+
+    attend: Tensor  # (h, w) bool
+    asked: int  # tokens that the router sent to attention; more than attend if the cap cut some off
+
+
+Read = Callable[[slice, slice], Tensor]
+"""Rows and columns of the padded picture, px -> (1, 4, h, w), what the network sees there."""
+
+
+def encode(
+    backbone: Backbone, read: Read, plan: Plan, decide: Decide, done: Callable[[float], None]
+) -> tuple[Tensor, list[Routed]]:
+    """What `Backbone.forward` computes, for one picture, within the memory that was planned.
+
+    Args:
+        backbone: in eval mode.
+        read: the picture, a window at a time.
+        plan: sizes of the pieces.
+        decide: the routers' scores -> who attends.
+        done: told the share of the work that is done, 0 to 1.
+
+    Returns:
+        (h, w, C) features, and the decisions of the routed blocks in order.
+    """
+    tokens = _embedded(backbone, read, plan)
+    routings = []
+    for number, block in enumerate(backbone.blocks, start=1):
+        match block:
+            case WindowBlock():
+                _window_block(block, tokens, plan)
+            case RoutedBlock():
+                routings.append(_routed_block(block, tokens, plan, decide))
+            case GlobalBlock():
+                _global_block(block, tokens, plan)
+        done(number / len(backbone.blocks))
+    return tokens, routings
+
+
+def _embedded(backbone: Backbone, read: Read, plan: Plan) -> Tensor:
+    """(h, w, C): patches and absolute positions, a band of the picture at a time."""
+    patch, (height, width) = backbone.patches.kernel_size[0], plan.grid
+    weights = backbone.patches.weight
+    tokens = weights.new_empty((height, width, weights.shape[0]))
+    positions = _Positions(backbone.positions, plan.grid)
+    for rows, columns in areas(plan.grid, plan.pieces.piece_tokens):
+        inputs = read(_pixels(rows, patch), _pixels(columns, patch))
+        tokens[rows, columns] = backbone.patches(inputs)[0].permute(1, 2, 0)
+        tokens[rows, columns] += positions.of(rows, columns).to(tokens.dtype)
+    return tokens
+
+
+def _pixels(tokens: slice, patch: int) -> slice:
+    return slice(tokens.start * patch, tokens.stop * patch)
+
+
+class _Positions:
+    """`Backbone.positions_for` an area at a time.
+
+    Bicubic resizing is separable and linear: two matrices, which resizing the identity gives.
+    """
+
+    def __init__(self, positions: Tensor, grid: tuple[int, int]) -> None:
+        self._positions = positions[0].float()
+        self._rows, self._columns = (
+            _resize_matrix(source, target, positions.device)
+            for source, target in zip(positions.shape[1:3], grid, strict=True)
+        )
+
+    def of(self, rows: slice, columns: slice) -> Tensor:
+        """(rows, columns, C) float32."""
+        return torch.einsum("yi,ijc,xj->yxc", self._rows[rows], self._positions, self._columns[columns])
+
+
+def _resize_matrix(source: int, target: int, device: torch.device) -> Tensor:
+    """(target, source): what bicubic resizing multiplies one axis with."""
+    identity = torch.eye(source, device=device)[None, None]
+    if source == target:
+        return identity[0, 0]
+    return F.interpolate(identity, size=(target, source), mode="bicubic", align_corners=False)[0, 0]
+
+
+def _window_block(block: WindowBlock, tokens: Tensor, plan: Plan) -> None:
+    """Windows know nothing of each other: whole ones, a few at a time."""
+    for rows, columns in areas(plan.grid, plan.pieces.window_tokens, block.window):
+        tokens[rows, columns] = block(tokens[None, rows, columns])[0]
+
+
+def _routed_block(block: RoutedBlock, tokens: Tensor, plan: Plan, decide: Decide) -> Routed:
+    log_probs = _routed(block.router, tokens, plan)
+    attend = decide(log_probs)
+    asked = int(argmax(log_probs).sum())
+    chosen = attend[0].nonzero()[:, 0]
+    flat = tokens.view(-1, tokens.shape[-1])
+    attended = _attended(block, flat, chosen, plan)
+    if len(chosen) < len(flat):
+        _refine(block.refinement, tokens, plan)
+    flat[chosen] = attended
+    _finish(block, tokens, plan)
+    return Routed(attend.view(plan.grid), asked)
+
+
+def _routed(router: Router, tokens: Tensor, plan: Plan) -> Tensor:
+    """(1, N, 2) log-probabilities, in two passes: the router's context is a mean over all tokens."""
+    flat = tokens.view(1, -1, tokens.shape[-1])
+    pieces = list(spans(flat.shape[1], plan.pieces.piece_tokens))
+    # float64 costs nothing here, and makes the mean independent of the pieces.
+    total = torch.zeros((), dtype=_wide(tokens), device=tokens.device)
+    for piece in pieces:
+        total = total + router.half_embed(flat[:, piece], "context").sum(
+            dim=1, keepdim=True, dtype=total.dtype
+        )
+    context = (total / flat.shape[1]).to(tokens.dtype)
+    return torch.cat(
+        [router.judge(router.half_embed(flat[:, piece], "local"), context) for piece in pieces], dim=1
+    )
+
+
+def _attended(block: RoutedBlock, flat: Tensor, chosen: Tensor, plan: Plan) -> Tensor:
+    """(n, C): the attending tokens after attention among themselves, before anything is overwritten."""
+    tokens = flat[chosen]
+    attention = block.attention
+    key_value = flat.new_empty((1, len(chosen), 2 * flat.shape[1]))
+    for piece in spans(len(chosen), plan.pieces.piece_tokens):
+        key_value[:, piece] = attention.key_value(block.norm1(tokens[None, piece]))
+    for piece in spans(len(chosen), plan.pieces.piece_tokens):
+        query = attention.query(block.norm1(tokens[None, piece]))
+        tokens[piece] += attention.look(query, key_value)[0]
+    return tokens
+
+
+def _refine(refinement: TokenRefinement, tokens: Tensor, plan: Plan) -> None:
+    """Add the LTRM's result to all tokens.
+
+    Its gate needs the mean over all tokens before the first of them can be finished. Either the unfinished
+    ones wait in a second map, or they are computed twice.
+    """
+    total = torch.zeros((), dtype=_wide(tokens), device=tokens.device)
+    waiting = torch.empty_like(tokens) if plan.pieces.second_map else None
+    for piece in neighbourhoods(tokens, plan.pieces.piece_tokens, HALO_TOKENS):
+        hidden = refinement.hidden(piece.window[None])[0][piece.inner]
+        total = total + hidden.sum(dim=(0, 1), dtype=total.dtype)
+        if waiting is not None:
+            waiting[piece.area] = refinement.shrink(hidden)
+    height, width = plan.grid
+    factor = refinement.channel_gate((total / (height * width)).to(tokens.dtype)[None])[0]
+    if waiting is not None:
+        torch.addcmul(tokens, waiting, factor, out=tokens)
+        return
+    for piece in neighbourhoods(tokens, plan.pieces.piece_tokens, HALO_TOKENS):
+        hidden = refinement.hidden(piece.window[None])[0][piece.inner]
+        tokens[piece.area] += refinement.shrink(hidden) * factor
+
+
+def _global_block(block: GlobalBlock, tokens: Tensor, plan: Plan) -> None:
+    """Keys and values of all tokens first; then the queries may take their own places."""
+    attention = block.attention
+    flat = tokens.view(1, -1, tokens.shape[-1])
+    key_value = flat.new_empty((1, flat.shape[1], 2 * flat.shape[2]))
+    for piece in spans(flat.shape[1], plan.pieces.piece_tokens):
+        key_value[:, piece] = attention.key_value(block.norm1(flat[:, piece]))
+    for area in query_areas(plan.grid, plan.pieces.scores // attention.heads):
+        part = tokens[area]
+        query = attention.query(block.norm1(part.flatten(0, 1))[None])
+        scores = attention.position_scores(query.unflatten(2, part.shape[:2]), area, plan.grid)
+        part += attention.look(query, key_value, scores).view_as(part)
+    _finish(block, tokens, plan)
+
+
+def _finish(block: RoutedBlock | GlobalBlock, tokens: Tensor, plan: Plan) -> None:
+    """What comes after attention in both kinds of block: MLP and residual convolution."""
+    flat = tokens.view(-1, tokens.shape[-1])
+    for span in spans(len(flat), plan.pieces.piece_tokens):
+        flat[span] += block.mlp(block.norm2(flat[span]))
+    for piece in neighbourhoods(tokens, plan.pieces.piece_tokens, RESIDUAL_HALO_TOKENS):
+        tokens[piece.area] = block.residual(piece.window[None])[0][piece.inner]
+
+
+def _wide(tokens: Tensor) -> torch.dtype:
+    """The type that sums over all tokens are kept in."""
+    return torch.float32 if tokens.device.type == "mps" else torch.float64
+
+
+def spans(count: int, longest: int) -> Iterator[slice]:
+    """Slices that cover `count` things in order."""
+    for first in range(0, count, longest):
+        yield slice(first, min(first + longest, count))
+
+
+def areas(grid: tuple[int, int], most_tokens: int, multiple: int = 1) -> Iterator[Area]:
+    """Areas that cover a grid, about square, of at most `most_tokens` tokens but at least `multiple` squared.
+
+    Their edges lie on multiples of `multiple`, or are the grid's own.
+    """
+    height, width = sides(grid, most_tokens, multiple)
+    for rows in spans(grid[0], height):
+        for columns in spans(grid[1], width):
+            yield rows, columns
+
+
+class Neighbourhood(NamedTuple):
+    """An area and what lies around it, as it was before anything was overwritten."""
+
+    window: Tensor  # (height, width, C), a copy
+    inner: Area  # where in the window the area lies
+    area: Area  # where in the map
+
+
+def neighbourhoods(tokens: Tensor, most_tokens: int, halo: int) -> Iterator[Neighbourhood]:
+    """Areas of (h, w, C) with `halo` tokens around them, less where the map ends.
+
+    The caller may overwrite each area before it asks for the next: later windows still show the old tokens,
+    because the last rows of the areas above and the last columns of the area to the left are kept.
+    """
+    grid_height, grid_width, _ = tokens.shape
+    height, width = sides((grid_height, grid_width), most_tokens)
+    above = tokens[:0].clone()  # the old rows just above this row of areas
+    for rows in spans(grid_height, height):
+        next_above = torch.cat((above, tokens[rows]))[-halo:]
+        top, bottom = max(0, rows.start - halo), min(grid_height, rows.stop + halo)
+        inner_rows = slice(rows.start - top, rows.stop - top)
+        left = tokens[rows, :0].clone()  # the old columns just to the left of this area
+        for columns in spans(grid_width, width):
+            start, stop = max(0, columns.start - halo), min(grid_width, columns.stop + halo)
+            inner_columns = slice(columns.start - start, columns.stop - start)
+            window = tokens[top:bottom, start:stop].clone()
+            window[: inner_rows.start] = above[len(above) - inner_rows.start :, start:stop]
+            window[inner_rows, : inner_columns.start] = left[:, left.shape[1] - inner_columns.start :]
+            left = window[inner_rows, : inner_columns.stop][:, -halo:].clone()
+            yield Neighbourhood(window, (inner_rows, inner_columns), (rows, columns))
+        above = next_above

@@ -1,0 +1,178 @@
+"""Memory: what the process takes, what the device has left, and how people write an amount of it.
+
+A process's figure is its resident memory, what `top` calls RES; a GPU's is what PyTorch has allocated there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import sys
+from functools import cache
+from pathlib import Path
+
+import psutil
+import torch
+
+from mematte.errors import InputError
+
+MARGIN = 0.1  # of the free memory that a default budget leaves alone: others want some too
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+BINARY_UNITS = {"KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+
+# glibc fetches large blocks from the system, page by page and zeroed, and returns them at once. Where the
+# work is many small pieces that takes a third to three quarters of the time; keeping them leaves gaps.
+# 32 MB is the largest block that glibc can be told to keep.
+_LARGEST_KEPT_BYTES, _SMALLEST_RETURNED_BYTES, _KEPT_HEAP_BYTES = 32 << 20, 1 << 20, 256 << 20
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def parse_memory(amount: str | int | float) -> int:
+    """Bytes from "4GB", "900 MB", "1.5G", "2GiB", or a number of bytes.
+
+    Raises:
+        InputError: it is none of these, or not above zero.
+    """
+    if isinstance(amount, str):
+        found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([KMGT]I?)?B?\s*", amount.upper())
+        if found is None:
+            raise InputError(f'"{amount}" is no amount of memory. Write 900MB, 4GB or 1.5GiB.')
+        number, unit = found.groups()
+        size = float(number) * (UNITS | BINARY_UNITS)[unit or ""]
+        if unit is None and size < 10**6:
+            raise InputError(f'"{amount}" is {size:.0f} bytes. Write a unit: {number}GB or {number}MB?')
+    elif isinstance(amount, bool) or not isinstance(amount, (int, float)):
+        raise InputError(f'An amount of memory is bytes or a string such as "4GB", not {amount!r}.')
+    else:
+        size = float(amount)
+    if not 1 <= size < 2**63:
+        raise InputError(f"An amount of memory must be above zero and countable, not {amount!r}.")
+    return int(size)
+
+
+def show_memory(size_bytes: int) -> str:
+    """Bytes as people write them: 940 MB, 4.2 GB."""
+    if size_bytes < 10**9:
+        return f"{size_bytes / 1e6:,.0f} MB"
+    return f"{size_bytes / 1e9:,.2f} GB" if size_bytes < 10**10 else f"{size_bytes / 1e9:,.1f} GB"
+
+
+def process_bytes() -> int:
+    """What this process has resident now."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def peak_process_bytes() -> int:
+    """The most that this process had resident, since the start or the last `forget_peak`."""
+    if (peak := _status_bytes("VmHWM")) is not None:
+        return peak
+    information = psutil.Process().memory_info()
+    if hasattr(information, "peak_wset"):  # Windows
+        return int(information.peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def forget_peak() -> bool:
+    """Let `peak_process_bytes` begin anew; False where the system cannot."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def used_bytes(device: torch.device) -> int:
+    """What is taken already of the memory that a budget counts."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.current_allocated_memory()
+    return process_bytes()
+
+
+def free_bytes(device: torch.device) -> int:
+    """What the device can still give, without swapping and within the container's limit."""
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    return min([int(psutil.virtual_memory().available), *_left_in_container()])
+
+
+def total_bytes(device: torch.device) -> int:
+    """All that the device has."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return min([int(psutil.virtual_memory().total), *_container_limits()])
+
+
+def default_budget(device: torch.device) -> int:
+    """What to stay within where nobody says: what is taken and what is free, less a margin."""
+    return used_bytes(device) + int((1 - MARGIN) * free_bytes(device))
+
+
+def keep_freed_blocks() -> None:
+    """From now on C's allocator keeps freed blocks for the next of their kind: fast (glibc)."""
+    _set_allocator(_LARGEST_KEPT_BYTES, _KEPT_HEAP_BYTES)
+
+
+def return_freed_blocks() -> None:
+    """Give the system back what is kept; from now on large blocks return at once: small (glibc)."""
+    _set_allocator(_SMALLEST_RETURNED_BYTES, _SMALLEST_RETURNED_BYTES)
+    if (libc := _glibc()) is not None:
+        libc.malloc_trim(0)
+
+
+def _set_allocator(largest_kept: int, kept_heap: int) -> None:
+    if (libc := _glibc()) is not None:
+        libc.mallopt(_M_MMAP_THRESHOLD, largest_kept)
+        libc.mallopt(_M_TRIM_THRESHOLD, kept_heap)
+
+
+@cache
+def _glibc() -> ctypes.CDLL | None:
+    if sys.platform != "linux":
+        return None
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+    except OSError:
+        return None  # another C library, such as musl
+    return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
+
+
+def _status_bytes(field: str) -> int | None:
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), None)
+
+
+def _container_limits() -> list[int]:
+    """Control groups, version 2 and 1: most bytes for this container, where there is a limit."""
+    limits = []
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        if (limit := _number_in(file)) is not None and limit < 2**60:
+            limits.append(limit)
+    return limits
+
+
+def _left_in_container() -> list[int]:
+    left = []
+    for limit, usage in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        most, taken = _number_in(limit), _number_in(usage)
+        if most is not None and taken is not None and most < 2**60:
+            left.append(max(0, most - taken))
+    return left
+
+
+def _number_in(file: str) -> int | None:
+    try:
+        return int(Path(file).read_text())
+    except (OSError, ValueError):
+        return None  # "max", or no such group

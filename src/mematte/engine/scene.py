@@ -1,0 +1,97 @@
+"""Scene: a photo and its trimap as the network sees them, a window at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mematte.image import FOREGROUND, UNKNOWN, Picture, Rows, Trimap, TrimapRows
+from mematte.image.picture import displayed
+from mematte.weights import Preprocessing
+
+
+class Scene:
+    """Gives windows of the padded picture as tensors. Beyond the picture everything is zero.
+
+    Args:
+        picture: the photo, in memory or a file.
+        trimap: as large.
+        preprocessing: what colours are normalised with.
+        dtype: the network's precision.
+        device: where the network is.
+    """
+
+    def __init__(
+        self,
+        picture: Rows,
+        trimap: TrimapRows,
+        preprocessing: Preprocessing,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.picture, self.trimap = picture, trimap
+        self._mean, self._std = (
+            np.asarray(values, np.float32) for values in (preprocessing.mean, preprocessing.std)
+        )
+        self._dtype, self._device = dtype, device
+        self._as_input = np.zeros(256, np.float32)
+        self._as_input[[UNKNOWN, FOREGROUND]] = 0.5, 1.0
+        self._held = slice(0, 0)
+        self._stored: NDArray[Any] = np.empty((0, 0, 3))
+        self._levels = np.empty((0, 0), np.uint8)
+
+    def hold(self, rows: slice) -> None:
+        """Keep these rows until others are asked for: those of one file are not read for each window."""
+        self._held = slice(rows.start, min(rows.stop, self.picture.size[0]))
+        self._stored, self._levels = self.picture.stored(self._held), self.trimap.level_rows(self._held)
+
+    def read(self, rows: slice, columns: slice) -> Tensor:
+        """Rows and columns of the padded picture -> (1, 4, h, w): normalised RGB, trimap 0 / 0.5 / 1."""
+        height, width = self.picture.size
+        if not self._held.start <= rows.start <= min(rows.stop, height) <= self._held.stop:
+            self.hold(rows)
+        inside = (
+            slice(rows.start - self._held.start, min(rows.stop, height) - self._held.start),
+            slice(columns.start, min(columns.stop, width)),
+        )
+        part = displayed(self._stored[inside], self.picture.linear)
+        part -= self._mean
+        part /= self._std
+        inputs = torch.zeros((rows.stop - rows.start, columns.stop - columns.start, 4), dtype=self._dtype)
+        target = inputs[: part.shape[0], : part.shape[1]]
+        target[..., :3] = torch.from_numpy(part)
+        target[..., 3] = torch.from_numpy(self._as_input[self._levels[inside]])
+        return inputs[None].to(self._device).permute(0, 3, 1, 2)
+
+    def settle(self, alpha: NDArray[np.float32], rows: slice) -> None:
+        """Set the pixels of these rows of alpha that the trimap is sure of: not the network's to say."""
+        levels = self.trimap.level_rows(rows)
+        known = levels != UNKNOWN
+        alpha[known] = levels[known] == FOREGROUND
+
+
+def enlarged(picture: Picture, trimap: Trimap, factor: int) -> tuple[Picture, Trimap]:
+    """A photo and its trimap at `factor` times their size, so that a hair covers more than one pixel."""
+    if factor == 1:
+        return picture, trimap
+    size = (factor * picture.size[1], factor * picture.size[0])
+    pixels = cv2.resize(picture.pixels, size, interpolation=cv2.INTER_CUBIC)
+    levels = trimap.levels.repeat(factor, axis=0).repeat(factor, axis=1)
+    return Picture(pixels, picture.linear), Trimap(levels)
+
+
+def reduced(alpha: NDArray[np.float32], levels: NDArray[np.uint8], factor: int) -> NDArray[np.float32]:
+    """The alpha of what `enlarged` gave -> (H, W): means over squares, the known pixels exact."""
+    if factor == 1:
+        return alpha
+    height, width = levels.shape
+    squares = alpha.reshape(height, factor, width, factor)
+    small: NDArray[np.float32] = squares.mean(axis=(1, 3), dtype=np.float32)
+    known = levels != UNKNOWN
+    small[known] = levels[known] == FOREGROUND
+    return small

@@ -1,0 +1,222 @@
+"""Stream: execute a plan on files larger than memory. Bands in, bands out.
+
+The photo is read twice, by the encoder and by the decoder, and twice more where foreground colours are
+wanted; alpha then waits in a temporary file beside the results.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mematte.errors import OutputError
+from mematte.image import (
+    Backdrop,
+    PictureFile,
+    Rows,
+    TrimapFile,
+    TrimapRows,
+    alpha_writer,
+    blend,
+    cutout_writer,
+    encoder_bytes,
+    foreground_bands,
+    picture_writer,
+)
+from mematte.image.composite import Color
+
+from .matte import BlockRouting, Report
+from .plan import Job, Plan
+from .run import Engine, Progress
+from .scene import Scene
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Results:
+    """The files to write; `behind` is what the composite lies over."""
+
+    alpha: Path | None = None
+    cutout: Path | None = None
+    foreground: Path | None = None
+    composite: Path | None = None
+    behind: Color | Rows | None = None
+
+    @property
+    def coloured(self) -> list[Path]:
+        """Those that need the foreground's colours."""
+        return [path for path in (self.cutout, self.foreground, self.composite) if path is not None]
+
+    @property
+    def paths(self) -> list[Path]:
+        """All of them."""
+        return [*([] if self.alpha is None else [self.alpha]), *self.coloured]
+
+
+def job_of_files(engine: Engine, photo: Rows, trimap: TrimapRows, results: Results) -> Job:
+    """What there is to plan: what the open files take is counted too."""
+    size, on_cpu = photo.size, engine.device.type == "cpu"
+    beside_bytes = sum(
+        part.memory_bytes for part in (photo, trimap) if isinstance(part, (PictureFile, TrimapFile))
+    )
+    if results.alpha is not None:
+        beside_bytes += encoder_bytes(results.alpha, "alpha", size)
+    for path in results.coloured:
+        beside_bytes += encoder_bytes(path, "cutout" if path == results.cutout else "picture", size)
+    # A band of the photo as stored and once more as it comes from the file, and of the trimap.
+    row_bytes = size[1] * (2 * 3 * photo.bits // 8 + 2) if isinstance(photo, PictureFile) else 0
+    return engine.job(
+        size,
+        beside_bytes=beside_bytes if on_cpu else 0,
+        row_bytes=row_bytes if on_cpu else 0,
+        colours=bool(results.coloured) and on_cpu,
+    )
+
+
+def job_in_memory(engine: Engine, photo: Rows, results: Results) -> Job:
+    """What there would be to plan if the photo and all that is made of it were in memory at once."""
+    factor = engine.enlargement(photo.size)
+    height, width = (factor * side for side in photo.size)
+    # The photo, what is shown of it, trimap and alpha; colours, a composite, and what their estimate takes.
+    per_pixel = (1 + 1 / factor**2) * (3 * photo.bits // 8 + 1 + 4) + bool(results.coloured) * 40 / factor**2
+    return engine.job((height, width), beside_bytes=int(per_pixel * height * width))
+
+
+def matte_to_files(
+    engine: Engine,
+    photo: Rows,
+    trimap: TrimapRows,
+    results: Results,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Report, tuple[BlockRouting, ...]]:
+    """Estimate the alpha of a photo and write what is wanted of it, within the engine's memory.
+
+    All files appear whole or not at all; nothing is left behind by an error or an interruption.
+
+    Args:
+        engine: pictures are not enlarged for it here.
+        photo: an open file, or a picture in memory.
+        trimap: as large.
+        results: the files to write.
+        force: replace existing files.
+        progress: told how far the work is: "encode", "decode", "colours".
+
+    Raises:
+        ImageFileError: a file is damaged or truncated.
+        SizeMismatchError, TrimapError: as `TrimapRows.scan`.
+        OutputError: a result cannot be written.
+        BudgetError: the memory does not suffice; says the least that does.
+        DeviceError, WeightsError: as `Engine`.
+    """
+    progress = progress or (lambda *_: None)
+    scan = trimap.scan(photo.size, patch_px=engine.spec.patch)
+    seconds: dict[str, float] = {}
+
+    def work(plan: Plan) -> tuple[BlockRouting, ...]:
+        scene = Scene(photo, trimap, engine.preprocessing, engine.precision, engine.device)
+        with ExitStack() as stack:
+            takers: list[Callable[[Floats], None]] = []
+            if results.alpha is not None:
+                writer = stack.enter_context(alpha_writer(results.alpha, photo.size, like=photo, force=force))
+                takers.append(writer.write)
+            spool: Spool | None = None
+            if results.coloured:
+                spool = stack.enter_context(spooled(results.coloured[0].parent, photo.size[1]))
+                takers.append(spool.append)
+
+            def write(alpha: Floats) -> None:
+                for take in takers:
+                    take(alpha)
+
+            routings = engine.execute(plan, scene, scan.cells, write, seconds, progress)
+            if spool is not None:
+                with engine.timed(seconds, "colours"):
+                    _write_colours(photo, spool, results, force, progress)
+        return routings
+
+    plan, routings, retries = engine.with_less_each_time(
+        engine.plan(job_of_files(engine, photo, trimap, results)), work
+    )
+    notes = (*photo.notes, *trimap.notes, *retries)
+    return engine.report(plan, scan, routings, seconds, notes), routings
+
+
+Take = Callable[[slice, Floats, Floats], None]
+"""Rows, (n, W, 3) of the foreground's colours, (n, W) of alpha: the next ones from the top."""
+
+
+def _write_colours(photo: Rows, alpha: Spool, results: Results, force: bool, progress: Progress) -> None:
+    """The files that need the foreground's own colours."""
+    with ExitStack() as stack:
+        takers = _colour_takers(stack, photo, results, force)
+        for rows, colours in foreground_bands(photo.size, photo.values, alpha.rows):
+            cover = alpha.rows(rows)
+            for take in takers:
+                take(rows, colours, cover)
+            progress("colours", rows.stop / photo.size[0])
+
+
+def _colour_takers(stack: ExitStack, photo: Rows, results: Results, force: bool) -> list[Take]:
+    """Open the files; what is returned writes the next rows of each."""
+    takers: list[Take] = []
+    if results.cutout is not None:
+        cutout = stack.enter_context(cutout_writer(results.cutout, photo.size, like=photo, force=force))
+        takers.append(lambda _, colours, cover: cutout.write(colours, cover))
+    if results.foreground is not None:
+        plain = stack.enter_context(picture_writer(results.foreground, photo.size, like=photo, force=force))
+        takers.append(lambda _, colours, __: plain.write(colours))
+    if results.composite is not None:
+        assert results.behind is not None, "a composite lies over something"
+        mixed = stack.enter_context(picture_writer(results.composite, photo.size, like=photo, force=force))
+        backdrop = Backdrop(results.behind, photo.size)
+
+        def mix(rows: slice, colours: Floats, cover: Floats) -> None:
+            mixed.write(blend(colours, cover, backdrop.rows(rows), linear=photo.linear))
+
+        takers.append(mix)
+    return takers
+
+
+class Spool:
+    """Rows of alpha in a file, float32: appended once, read as often as need be."""
+
+    def __init__(self, file: IO[bytes], width: int) -> None:
+        self._file, self._width = file, width
+
+    def append(self, alpha: Floats) -> None:
+        """The next rows, (n, W)."""
+        self._file.seek(0, 2)
+        self._file.write(np.ascontiguousarray(alpha).data)
+
+    def rows(self, rows: slice) -> Floats:
+        """(n, W) float32 of rows that were appended."""
+        self._file.seek(4 * rows.start * self._width)
+        data = bytearray(4 * (rows.stop - rows.start) * self._width)
+        count = self._file.readinto(data)  # type: ignore[attr-defined]
+        return np.frombuffer(data[:count], np.float32).reshape(-1, self._width)
+
+
+@contextmanager
+def spooled(folder: Path, width: int) -> Iterator[Spool]:
+    """A `Spool` beside the results, where there is room for such files; it vanishes with the block.
+
+    Raises:
+        OutputError: the folder cannot be written to, or the disk is full.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder, prefix=".alpha.partial-") as file:
+            yield Spool(file, width)
+    except OSError as error:
+        if isinstance(error, OutputError) or not error.errno:
+            raise
+        raise OutputError(f"{folder}: alpha cannot wait there for the colours: {error.strerror}.") from error

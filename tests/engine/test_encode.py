@@ -1,0 +1,151 @@
+"""Encode: what the backbone computes in one piece, whatever the pieces."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mematte.engine.encode import areas, encode, neighbourhoods, spans
+from mematte.engine.plan import Job, make_plan
+from mematte.model import TINY, MEMatte, ModelSpec, argmax, teacher, within_budget
+
+from ..conftest import noisy
+
+SLIM = ModelSpec("slim", channels=24, heads=3, detail_channels=(4, 8, 8), fusion_channels=(8, 8, 8, 8))
+
+
+@pytest.fixture(scope="module", params=["routed", "global"])
+def network(request) -> MEMatte:
+    network = MEMatte(SLIM if request.param == "routed" else teacher(SLIM)).eval()
+    noisy(network)
+    return network
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    grid=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    window_tokens=st.sampled_from([1, 196, 400, 2000]),
+    piece_tokens=st.sampled_from([1, 7, 64, 300, 5000]),
+    scores=st.sampled_from([100, 5000, 10**6]),
+    second_map=st.booleans(),
+    budget=st.sampled_from([0, 3, 10**6]),
+    seed=st.integers(0, 2**16),
+)
+def test_the_result_does_not_depend_on_the_pieces(
+    network, grid, window_tokens, piece_tokens, scores, second_map, budget, seed
+) -> None:
+    height, width = grid
+    inputs = torch.randn(1, 4, 16 * height, 16 * width, generator=torch.Generator().manual_seed(seed))
+    plan = make_plan(Job((16 * height, 16 * width), network.spec), 10**12, 0)
+    # The plan pads to 32 px; here the grid may be odd, which nothing below may mind.
+    plan = replace(
+        plan,
+        job=OddJob((16 * height, 16 * width), network.spec),
+        pieces=replace(
+            plan.pieces,
+            window_tokens=window_tokens,
+            piece_tokens=piece_tokens,
+            scores=scores,
+            second_map=second_map,
+        ),
+    )
+    decide = partial(within_budget, budget=budget)
+    shares: list[float] = []
+
+    with torch.inference_mode():
+        whole, routings = network.backbone(inputs, decide)
+        features, routed = encode(
+            network.backbone, lambda rows, columns: inputs[..., rows, columns], plan, decide, shares.append
+        )
+
+    torch.testing.assert_close(features, whole[0], rtol=1e-5, atol=1e-5 * float(whole.abs().max()))
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    for one, other in zip(routed, routings, strict=True):
+        assert (one.attend.flatten() == other.attend[0]).all()
+        assert one.asked == int(argmax(other.log_probs).sum())
+
+
+class OddJob(Job):
+    """A job whose picture is not padded."""
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        return self.size
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    grid=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    most=st.integers(1, 3000),
+    multiple=st.sampled_from([1, 14]),
+)
+def test_areas_cover_the_grid_once_within_their_size(grid, most, multiple) -> None:
+    covered = torch.zeros(grid, dtype=torch.int)
+
+    for rows, columns in areas(grid, most, multiple):
+        covered[rows, columns] += 1
+        area = (rows.stop - rows.start) * (columns.stop - columns.start)
+        assert area <= max(most, multiple**2)
+        assert rows.start % multiple == columns.start % multiple == 0
+
+    assert (covered == 1).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    grid=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    most=st.integers(1, 400),
+    halo=st.integers(1, 3),
+)
+def test_neighbourhoods_show_the_old_tokens_though_areas_are_overwritten(grid, most, halo) -> None:
+    old = torch.randn(*grid, 2)
+    tokens = old.clone()
+
+    for piece in neighbourhoods(tokens, most, halo):
+        (rows, columns), (inner_rows, inner_columns) = piece.area, piece.inner
+        around = (
+            slice(rows.start - inner_rows.start, rows.start - inner_rows.start + piece.window.shape[0]),
+            slice(
+                columns.start - inner_columns.start,
+                columns.start - inner_columns.start + piece.window.shape[1],
+            ),
+        )
+        assert torch.equal(piece.window, old[around])
+        for part, inside, end in zip(around, piece.area, grid, strict=True):
+            assert part.start == max(0, inside.start - halo)
+            assert part.stop == min(end, inside.stop + halo)
+        tokens[rows, columns] = float("nan")
+
+    assert tokens.isnan().all()
+
+
+def test_spans_are_in_order_and_whole() -> None:
+    assert list(spans(7, 3)) == [slice(0, 3), slice(3, 6), slice(6, 7)]
+    assert list(spans(0, 3)) == []
+
+
+def test_bfloat16_stays_near_float32_in_pieces() -> None:
+    network = MEMatte(TINY).eval()
+    noisy(network)
+    inputs = torch.randn(1, 4, 320, 256, generator=torch.Generator().manual_seed(0))
+    plan = make_plan(Job((320, 256), TINY), 10**12, 0)
+    features = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        half = MEMatte(TINY).eval()
+        half.load_state_dict(network.state_dict())
+        half.to(dtype)
+        with torch.inference_mode():
+            features[dtype], _ = encode(
+                half.backbone,
+                lambda rows, columns, dtype=dtype: inputs[..., rows, columns].to(dtype),
+                plan,
+                partial(within_budget, budget=0),  # a network of noise has many near ties
+                lambda _: None,
+            )
+
+    difference = features[torch.bfloat16].float() - features[torch.float32]
+    assert 0 < difference.std() < 0.02 * features[torch.float32].std()
