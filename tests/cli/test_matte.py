@@ -128,9 +128,9 @@ def test_the_report_says_what_was_done(folder: Path, matte: Run) -> None:
     trimap = cv2.imread("photo_trimap.png", cv2.IMREAD_UNCHANGED)
     assert set(report) == {
         "version", "inputs", "outputs", "weights",
-        "weights_source", "network", "device", "precision", "size", "padded",
-        "tokens", "max_global_tokens", "unknown_share", "routing", "seconds", "peak_bytes", "notes",
-        "warnings",
+        "weights_source", "network", "device", "precision", "size", "enlarged",
+        "padded", "tokens", "max_global_tokens", "unknown_share", "routing", "seconds", "memory_bytes",
+        "planned_bytes", "peak_bytes", "notes", "warnings",
     }  # fmt: skip
     assert report["inputs"] == {
         "image": "photo.png", "trimap": "photo_trimap.png", "mask": None, "over": None
@@ -146,7 +146,7 @@ def test_the_report_says_what_was_done(folder: Path, matte: Run) -> None:
         assert routing["attending"] == min(2, routing["asked"])
         assert routing["attending_share"] == routing["attending"] / 16
         assert routing["asked_share"] == routing["asked"] / 16
-    assert {"read", "load", "prepare", "encode", "decode", "write_alpha"} == set(report["seconds"])
+    assert {"read", "load", "encode", "decode", "write_alpha"} == set(report["seconds"])
     assert report["peak_bytes"] > 1_000_000
 
 
@@ -204,7 +204,7 @@ def test_the_last_line_of_stderr_sums_up(matte: Run) -> None:
     last = matte(*GOOD).err.splitlines()[-1]
 
     assert last.startswith(f"{WIDTH}x{HEIGHT} px, ")
-    assert last.endswith("s with probe on cpu in float32.")
+    assert last.endswith(" MB at most.")
 
 
 def test_quiet_keeps_stderr_empty_and_stdout_as_it_is(folder: Path, matte: Run) -> None:
@@ -266,3 +266,48 @@ def test_what_was_done_with_mask_and_background_is_said(folder: Path, matte: Run
     assert "Note: cut.png: the mask's own alpha channel is taken for the mask." in result.err
     assert "Note: cut.png: the background's own alpha channel is ignored." in result.err
     assert (folder / "c.png").exists()
+
+
+def test_what_does_not_fit_into_memory_goes_by_bands_and_gives_the_same(
+    folder: Path, matte: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = ("-o", "a.tif", "--cutout", "c.tif", "--routes", "r.png", "--report", "report.json")
+    assert matte(*GOOD, *files).status == 0
+    whole = contents(folder)
+    # By its name in the package it is the command, not the module.
+    monkeypatch.setattr(sys.modules["mematte.cli.matte"], "_stays_in_memory", lambda *_: False)
+
+    result = matte(*GOOD, *files, "--force")
+
+    assert result.status == 0, result.err
+    assert result.out.split() == ["a.tif", "c.tif", "r.png", "report.json"]
+    assert f"{WIDTH}x{HEIGHT} px" in result.err
+    banded = contents(folder)
+    assert set(banded) == set(whole)
+    for name in ("a.tif", "r.png"):
+        ours, others = (
+            cv2.imdecode(np.frombuffer(held[name], np.uint8), cv2.IMREAD_UNCHANGED).astype(int)
+            for held in (banded, whole)
+        )
+        assert np.abs(ours - others).max() <= 1
+    reports = [json.loads(held["report.json"]) for held in (banded, whole)]
+    assert reports[0]["outputs"] == reports[1]["outputs"]
+    assert reports[0]["routing"] == reports[1]["routing"]
+
+
+def test_a_large_enough_budget_is_kept_and_reported(folder: Path, matte: Run) -> None:
+    assert matte(*GOOD, "-o", "a.png", "--memory", "2GB", "--report", "report.json").status == 0
+
+    report = json.loads((folder / "report.json").read_text())
+    assert report["memory_bytes"] == 2_000_000_000
+    assert report["planned_bytes"] <= 2_000_000_000
+
+
+def test_enlarging_changes_the_matte_and_not_its_size(folder: Path, matte: Run) -> None:
+    assert matte(*GOOD, "-o", "a.png").status == 0
+    assert matte(*GOOD, "-o", "b.png", "--enlarge", "2", "--report", "report.json").status == 0
+
+    once, twice = (cv2.imread(name, cv2.IMREAD_UNCHANGED) for name in ("a.png", "b.png"))
+    assert once.shape == twice.shape
+    assert (once != twice).any()
+    assert json.loads((folder / "report.json").read_text())["enlarged"] == 2

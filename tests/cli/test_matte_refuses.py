@@ -360,3 +360,17 @@ def test_an_output_name_that_is_not_utf_8(refused: Refused, option: str) -> None
 
 def test_a_mask_without_soft_edge_and_radius(refused: Refused) -> None:
     assert "with a radius above 0" in refused("photo.png", "--mask", "mask.png", "--radius", "0")
+
+
+@pytest.mark.parametrize(
+    ("memory", "words"),
+    [
+        ("10", '"10" is 10 bytes. Write a unit'),
+        ("-1GB", "no amount of memory"),
+        ("plenty", "no amount of memory"),
+        ("4000TB", "more than the"),
+        ("2MB", "The least is"),
+    ],
+)
+def test_a_budget_that_is_none_or_too_small(refused: Refused, memory: str, words: str) -> None:
+    assert words in refused("photo.png", "photo_trimap.png", f"--memory={memory}")

@@ -19,6 +19,7 @@ from . import data
 from .bench import bench
 from .convert import convert
 from .matte import matte
+from .plan import plan
 from .train import train
 from .trimap import trimap
 from .weights import weights
@@ -44,7 +45,7 @@ def _program(
     """
 
 
-for command in (matte, trimap, convert, weights, train, bench):
+for command in (matte, plan, trimap, convert, weights, train, bench):
     app.command()(command)
 app.add_typer(data.app, name="data")
 

@@ -1,0 +1,195 @@
+"""`mematte plan`: what a picture takes, before it is begun."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .options import (
+    DeviceOption,
+    MaxGlobalTokensOption,
+    MemoryOption,
+    Precision,
+    PrecisionOption,
+    WeightsOption,
+)
+
+if TYPE_CHECKING:
+    from mematte.engine import Engine, Job, Plan
+
+CURVE = (1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0)  # times the least budget
+
+
+def plan(
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE|WIDTHxHEIGHT", help="A picture, or a size such as 6000x4000.")
+    ],
+    memory: MemoryOption = None,
+    unknown: Annotated[
+        float,
+        typer.Option("--unknown", min=0, max=1, help="Share of the pixels that the trimap leaves unknown."),
+    ] = 0.2,
+    attending: Annotated[
+        float, typer.Option("--attending", min=0, max=1, help="Share of the tokens that attend globally.")
+    ] = 0.25,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="For programs: bytes, seconds, operations.")
+    ] = False,
+    weights: WeightsOption = "tiny",
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = Precision.auto,
+    max_global_tokens: MaxGlobalTokensOption = None,
+) -> None:
+    """Say what a picture will take: memory by stage, operations, seconds. Nothing is matted.
+
+    Photo and trimap are taken as read and written in bands. Without --memory, a curve of memory against time.
+    The seconds come from a rate that is measured on first use, in about a second, and kept.
+
+    Example: mematte plan 6000x4000 --memory 1GB
+
+    Example: mematte plan scan.tif --json
+    """
+    from mematte import load
+
+    size = _size_of(image)
+    engine = load(
+        weights,
+        device=device,
+        precision=precision.value,
+        memory=memory,
+        max_global_tokens=max_global_tokens,
+    )
+    job = engine.job(size, row_bytes=8 * size[1] if engine.device.type == "cpu" else 0)
+    plans = [engine.plan(job)] if memory is not None else _curve(engine, job)
+    described = [_described(engine, each, unknown, attending) for each in plans]
+    if as_json:
+        typer.echo(json.dumps(described[0] if memory is not None else described, indent=2))
+    elif memory is not None:
+        typer.echo(_table(engine, described[0]))
+    else:
+        typer.echo(_curve_table(engine, described))
+
+
+def _size_of(image: str) -> tuple[int, int]:
+    """(height, width) px of a file, or as written."""
+    from mematte.errors import ImageFileError, InputError
+    from mematte.image import DEFAULT_MAX_PIXELS, open_picture
+
+    written = re.fullmatch(r"\s*(\d+)\s*[xX×]\s*(\d+)\s*", image)
+    if written is None or Path(image).exists():
+        try:
+            with open_picture(image, max_pixels=10**12) as photo:
+                return photo.size
+        except ImageFileError as error:
+            if Path(image).exists():
+                raise
+            raise InputError(f"{image} is neither a picture nor a size such as 6000x4000.") from error
+    width, height = int(written[1]), int(written[2])
+    if not 0 < width * height <= 1000 * DEFAULT_MAX_PIXELS:
+        raise InputError(f"{image} is no size of a picture.")
+    return height, width
+
+
+def _curve(engine: Engine, job: Job) -> list[Plan]:
+    """Plans for budgets from the least to more than there is use for."""
+    from mematte.engine import make_plan
+    from mematte.engine.memory import used_bytes
+    from mematte.errors import BudgetError
+
+    base_bytes = used_bytes(engine.device)
+    try:
+        make_plan(job, 0, base_bytes)
+        raise AssertionError("no picture fits into nothing")
+    except BudgetError as error:
+        least = error.least
+    plans: list[Plan] = []
+    for times in CURVE:
+        found = make_plan(job, round(times * least), base_bytes)
+        if not plans or found.pieces != plans[-1].pieces:
+            plans.append(found)
+    return plans
+
+
+def _described(engine: Engine, plan: Plan, unknown: float, attending: float) -> dict[str, Any]:
+    from mematte.engine.cost import operations, rates
+
+    counted = operations(plan, unknown, attending)
+    return {
+        "size": {"width": plan.job.size[1], "height": plan.job.size[0]},
+        "padded": {"width": plan.padded[1], "height": plan.padded[0]},
+        "tokens": plan.job.tokens,
+        "memory_bytes": plan.memory,
+        "base_bytes": plan.base_bytes,
+        "peak_bytes": plan.peak_bytes,
+        "stages": plan.stages,
+        "max_global_tokens": plan.pieces.max_global_tokens,
+        "pieces": vars(plan.pieces),
+        "unknown_share": unknown,
+        "attending_share": attending,
+        "operations": {"encode": counted.encode, "decode": counted.decode},
+        "seconds": round(rates(engine).seconds(counted), 3),
+    }
+
+
+def _table(engine: Engine, said: dict[str, Any]) -> str:
+    """One plan for people."""
+    from mematte.engine.memory import show_memory
+
+    pieces, total = said["pieces"], sum(said["operations"].values())
+    again = "wait in a second map" if pieces["second_map"] else "are computed twice"
+    lines = [
+        *_head(engine, said),
+        f"budget            {show_memory(said['memory_bytes'])}",
+        f"taken already     {show_memory(said['base_bytes'])}",
+        f"predicted peak    {show_memory(said['peak_bytes'])}",
+        f"tokens            {said['tokens']:,}",
+        f"attend globally   {said['max_global_tokens']:,} per block at most",
+        f"pieces            {pieces['window_tokens']:,} tokens in windows, "
+        f"{pieces['piece_tokens']:,} elsewhere",
+        f"refined tokens    {again}",
+        f"decoder tiles     {pieces['tile_px']} px",
+        f"operations        {total / 1e12:,.2f} T",
+        f"predicted time    {_show_seconds(said['seconds'])}",
+        "",
+        "stage             at most",
+        *(f"{stage:17} {show_memory(peak)}" for stage, peak in said["stages"].items()),
+    ]
+    return "\n".join(lines)
+
+
+def _curve_table(engine: Engine, plans: Sequence[dict[str, Any]]) -> str:
+    """Memory against time for people."""
+    from mematte.engine.memory import show_memory
+
+    lines = [
+        *_head(engine, plans[0]),
+        "",
+        "budget      predicted peak   predicted time   tokens attending at most   decoder tiles",
+    ]
+    for said in plans:
+        lines.append(
+            f"{show_memory(said['memory_bytes']):11} {show_memory(said['peak_bytes']):16} "
+            f"{_show_seconds(said['seconds']):16} {said['max_global_tokens']:<26,} "
+            f"{said['pieces']['tile_px']} px"
+        )
+    return "\n".join(lines)
+
+
+def _head(engine: Engine, said: dict[str, Any]) -> list[str]:
+    width, height = said["size"].values()
+    precision = str(engine.precision).removeprefix("torch.")
+    return [
+        f"{width}x{height} px ({width * height / 1e6:,.1f} megapixels), {said['unknown_share']:.0%} unknown, "
+        f"with {engine.weights_name} on {engine.device} in {precision}"
+    ]
+
+
+def _show_seconds(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

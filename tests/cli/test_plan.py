@@ -1,0 +1,100 @@
+"""`mematte plan`: numbers for people and for programs, and clear words for what cannot be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import HEIGHT, WIDTH, Run
+
+
+@pytest.fixture
+def plan(folder: Path, run: Run, network: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run `mematte plan` with the small network; no rate is kept from another run, nor left for one."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    monkeypatch.setenv("LOCALAPPDATA", str(folder / "cache"))
+
+    def call(*arguments: object) -> object:
+        return run("plan", *arguments, "--weights", network, "--device", "cpu", "--precision", "float32")
+
+    return call
+
+
+def test_a_budget_gives_one_plan(plan: Run) -> None:
+    result = plan("6000x4000", "--memory", "1GB")
+
+    assert result.status == 0, result.err
+    lines = dict(line.split("  ", 1) for line in result.out.splitlines() if "  " in line)
+    assert result.out.startswith("6000x4000 px (24.0 megapixels), 20% unknown, with probe on cpu in float32")
+    assert lines["budget"].strip() == "1.00 GB"
+    assert {"embed", "windows", "attend", "refine", "decode"} <= set(lines)
+
+
+def test_for_programs_it_is_json(plan: Run) -> None:
+    said = json.loads(plan("3000x2000", "--memory", "2GB", "--unknown", "0.5", "--json").out)
+
+    assert said["size"] == {"width": 3000, "height": 2000}
+    assert said["padded"] == {"width": 3008, "height": 2016}
+    assert said["tokens"] == 188 * 126
+    assert said["base_bytes"] < said["peak_bytes"] == max(said["stages"].values()) <= said["memory_bytes"]
+    assert said["unknown_share"] == 0.5
+    assert said["seconds"] > 0
+
+
+def test_without_a_budget_it_is_a_curve(plan: Run) -> None:
+    curve = json.loads(plan("6000x4000", "--json").out)
+
+    assert len(curve) > 2
+    budgets, peaks, caps = (
+        [said[key] for said in curve] for key in ("memory_bytes", "peak_bytes", "max_global_tokens")
+    )
+    assert budgets == sorted(budgets)
+    assert peaks == sorted(peaks)
+    assert caps == sorted(caps)
+    assert curve[-1]["operations"]["decode"] < curve[0]["operations"]["decode"]
+    assert "budget" in plan("6000x4000").out
+
+
+def test_more_unknown_pixels_take_longer(plan: Run) -> None:
+    little, much = (
+        json.loads(plan("2000x2000", "--memory", "2GB", "--unknown", share, "--json").out)["seconds"]
+        for share in ("0.1", "0.9")
+    )
+
+    assert little < much
+
+
+def test_a_file_is_as_good_as_a_size(plan: Run) -> None:
+    assert json.loads(plan("photo.png", "--memory", "2GB", "--json").out)["size"] == {
+        "width": 64,
+        "height": 48,
+    }
+
+
+def test_the_rate_is_measured_once(plan: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert plan("2000x2000", "--memory", "2GB").status == 0
+
+    def measured_again(*_: object) -> None:
+        raise AssertionError("measured twice")
+
+    monkeypatch.setattr("mematte.engine.cost._measured", measured_again)
+    assert plan("2000x2000", "--memory", "2GB").status == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nothing.png"], "neither a picture nor a size such as 6000x4000"),
+        (["0x100"], "no size of a picture"),
+        (["6000x4000", "--memory", "100MB"], "6000x4000 px do not fit into 100 MB. The least is"),
+        (["6000x4000", "--memory", "10"], "Write a unit"),
+    ],
+)
+def test_what_cannot_be_planned_is_one_line(plan: Run, arguments: list[str], words: str) -> None:
+    result = plan(*arguments)
+
+    assert result.status == 1
+    assert words in result.message
+    assert "Traceback" not in result.err

@@ -1,0 +1,68 @@
+"""Cost: operations counted from the shape are those that the network does."""
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from mematte.engine import Engine
+from mematte.engine.cost import Rates, _keep, _kept, operations, rates
+from mematte.engine.plan import Job, make_plan
+from mematte.model import SMALL, TINY, MEMatte, teacher
+from mematte.model.router import everyone
+
+
+@pytest.mark.parametrize("spec", [TINY, SMALL, teacher(TINY)])
+def test_operations_are_those_that_pytorch_counts(spec) -> None:
+    side = 448  # whole windows and one tile: nothing is padded, nothing decoded twice
+    network = MEMatte(spec).eval()
+    # PyTorch does not count its fused attention on CPUs.
+    with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as encoder:
+        features, _ = network.backbone(torch.zeros(1, 4, side, side), everyone)
+    with torch.inference_mode(), FlopCounterMode(display=False) as decoder:
+        network.decoder(features, torch.zeros(1, 4, side, side))
+
+    counted = operations(make_plan(Job((side, side), spec), 10**12, 0), 1.0, 1.0)
+
+    # When all attend nobody is refined, but the engine does not know that beforehand.
+    refinement = spec.blocks.count("R") * (side // 16) ** 2 * (8 * spec.channels**2 + 100 * spec.channels)
+    assert counted.encode - refinement == pytest.approx(encoder.get_total_flops(), rel=0.05)
+    assert counted.decode == pytest.approx(decoder.get_total_flops(), rel=0.02)
+
+
+def test_small_tiles_and_refining_twice_cost_more() -> None:
+    job = Job((4000, 4000), SMALL)
+    ample, tight = make_plan(job, 10**12, 0), make_plan(job, 200_000_000, 0)
+
+    assert operations(tight, 0.2).decode > operations(ample, 0.2).decode
+    assert operations(ample, 0.4).decode == pytest.approx(2 * operations(ample, 0.2).decode)
+
+
+def test_a_rate_is_kept_and_a_damaged_cache_is_measured_again(weights, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
+    monkeypatch.setattr("mematte.engine.cost._measured", lambda _: Rates(2.0, 3.0))
+    engine = Engine(weights, device="cpu", precision="float32")
+
+    assert rates(engine) == Rates(2.0, 3.0)
+    monkeypatch.setattr("mematte.engine.cost._measured", lambda _: Rates(5.0, 7.0))
+    assert rates(engine) == Rates(2.0, 3.0)
+    assert rates(engine, fresh=True) == rates(engine) == Rates(5.0, 7.0)
+    (tmp_path / "mematte" / "rates.json").write_text("[1, 2")
+    monkeypatch.setattr("mematte.engine.cost._measured", lambda _: Rates(11.0, 13.0))
+    assert rates(engine) == Rates(11.0, 13.0)
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+
+    _keep(tmp_path / "file" / "rates.json", {"one": (1.0, 2.0)})
+
+    assert _kept(tmp_path / "file" / "rates.json") == {}
+
+
+def test_seconds_are_operations_over_rates() -> None:
+    plan = make_plan(Job((1000, 1000), TINY), 10**12, 0)
+    counted = operations(plan, 1.0)
+
+    assert Rates(counted.encode / 2, counted.decode / 3).seconds(counted) == pytest.approx(5.0)
