@@ -36,7 +36,8 @@ check: setup ## Lint, formatting, types, import layers, and that the docs are tr
 	$(BIN)/python docs/build.py --check
 
 bench: setup ## Seconds and peak memory beside the peers
-	$(BIN)/mematte bench
+	$(BIN)/mematte bench speed
+	$(BIN)/mematte bench memory
 
 train: setup ## Train: make train RECIPE=recipes/NAME.py SETTINGS="foregrounds=DIR backgrounds=DIR"
 	$(BIN)/mematte train $(RECIPE) $(SETTINGS)

@@ -60,7 +60,7 @@ def test_a_row_that_fails_says_why() -> None:
 
 def test_the_command_prints_the_table_on_stdout() -> None:
     result = CliRunner().invoke(
-        app, ["bench", "mematte:tiny:float32", "--side", "32", "--repeats", "1", "--threads", "1"]
+        app, ["bench", "speed", "mematte:tiny:float32", "--side", "32", "--repeats", "1", "--threads", "1"]
     )
 
     assert result.exit_code == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import HEIGHT, WIDTH, Run
+from .conftest import Run
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ import typer
 from mematte import __version__
 from mematte.errors import MatteError
 
-from . import data
-from .bench import bench
+from . import bench, data
 from .convert import convert
 from .matte import matte
 from .plan import plan
@@ -45,9 +44,10 @@ def _program(
     """
 
 
-for command in (matte, plan, trimap, convert, weights, train, bench):
+for command in (matte, plan, trimap, convert, weights, train):
     app.command()(command)
 app.add_typer(data.app, name="data")
+app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`mematte bench`: seconds and peak memory beside the peers."""
+"""`mematte bench speed`: seconds and peak memory beside the peers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from .options import QuietOption
+from ..options import QuietOption
 
 
-def bench(
+def speed(
     contenders: Annotated[
         list[str] | None,
         typer.Argument(
@@ -40,7 +40,7 @@ def bench(
 
     The extra memory is the process's peak above what was resident before the picture, the network loaded.
 
-    Example: mematte bench vitmatte:small mematte:small --side 1024
+    Example: mematte bench speed vitmatte:small mematte:small --side 1024
     """
     from mematte.bench.compare import DEFAULT_CONTENDERS, DEFAULT_SIDES_PX, compare, table
     from mematte.bench.measure import Row

@@ -1,0 +1,224 @@
+"""Budget: does a picture of any size stay within its memory, and is the prediction right?
+
+python -m mematte.bench.budget make|matte SETTING.json FOLDER: writes a picture and its trimap, or mattes
+them from file to file and holds the process's peak against its plan.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mematte.errors import BudgetError, MatteError
+from mematte.image import alpha_writer, open_picture, open_trimap, picture_writer
+
+DEFAULT_SIZES = ((1024, 1024), (2048, 2048), (3464, 3464), (4872, 6017))
+SEARCH_PIXELS = (200_000, 12_000_000)  # of a random setting's picture
+_BAND_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One picture and what it may take. Sizes are (height, width) px, memory is bytes."""
+
+    size: tuple[int, int]
+    network: str = "small"  # a name of `mematte.model.SPECS`, or that name with "-teacher"
+    precision: str = "auto"
+    memory: int | None = None  # None: ample
+    tightness: float | None = None  # instead: so many times the least that suffices
+    unknown_share: float = 0.2
+
+
+@dataclass(frozen=True)
+class BudgetRow:
+    """What a setting took."""
+
+    setting: Setting
+    precision: str
+    seconds: float
+    memory: int
+    planned_bytes: int
+    peak_bytes: int
+    max_global_tokens: int
+
+    @property
+    def keeps_budget(self) -> bool:
+        """Whether the process stayed within the memory it was given."""
+        return self.peak_bytes <= self.memory
+
+    @property
+    def prediction(self) -> float:
+        """The predicted peak relative to the measured one: 1 or a little more is right."""
+        return self.planned_bytes / self.peak_bytes
+
+
+def random_settings(count: int, seed: int = 0) -> list[Setting]:
+    """Random sizes (panoramas too), budgets, precisions and shares; the same ones for a seed."""
+    rng = np.random.default_rng(seed)
+    low, high = np.log(SEARCH_PIXELS)
+    settings = []
+    for _ in range(count):
+        pixels, aspect = np.exp(rng.uniform(low, high)), np.exp(rng.normal(0, 0.5))
+        settings.append(
+            Setting(
+                size=(max(1, int((pixels / aspect) ** 0.5)), max(1, int((pixels * aspect) ** 0.5))),
+                network=str(rng.choice(["tiny", "small"])),
+                precision="float32",
+                tightness=float(np.exp(rng.uniform(0, np.log(2.5)))),
+                unknown_share=float(rng.choice([0.02, 0.1, 0.3, 1.0])),
+            )
+        )
+    return settings
+
+
+def measure_all(
+    settings: Iterable[Setting],
+    threads: int | None = None,
+    on_row: Callable[[BudgetRow], None] = lambda _: None,
+) -> list[BudgetRow]:
+    """Measure settings one after the other, each in a process of its own.
+
+    Raises:
+        MatteError: one failed; its last words are in the message.
+    """
+    rows = []
+    for setting in settings:
+        with tempfile.TemporaryDirectory(prefix="mematte-bench-") as folder:
+            file = Path(folder) / "setting.json"
+            file.write_text(json.dumps(asdict(setting)))
+            # The files are made by another process: what writing them takes is not the engine's.
+            _run(["make", str(file), folder], threads)
+            rows.append(_row(json.loads(_run(["matte", str(file), folder], threads))))
+        on_row(rows[-1])
+    return rows
+
+
+def _run(arguments: list[str], threads: int | None) -> str:
+    count = str(threads or os.cpu_count() or 1)
+    child = subprocess.run(
+        [sys.executable, "-m", "mematte.bench.budget", *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": count},
+        check=False,
+    )
+    if child.returncode:
+        last = child.stderr.strip().splitlines()[-1] if child.stderr.strip() else f"status {child.returncode}"
+        raise MatteError(f"A measurement failed: {last}")
+    return child.stdout.splitlines()[-1] if child.stdout else ""
+
+
+def _row(said: dict[str, object]) -> BudgetRow:
+    setting = Setting(**said.pop("setting"))  # type: ignore[arg-type]
+    size = setting.size
+    return BudgetRow(setting=Setting(**{**asdict(setting), "size": (size[0], size[1])}), **said)  # type: ignore[arg-type]
+
+
+def make_files(setting: Setting, folder: Path) -> None:
+    """A photo of noise and its trimap, of which a share is unknown: a wavy band from top to bottom."""
+    height, width = setting.size
+    rng = np.random.default_rng(0)
+    tile = rng.random((_BAND_ROWS, 512, 3), dtype=np.float32)
+    across = np.arange(width)
+    with (
+        picture_writer(folder / "photo.tif", setting.size) as photo,
+        alpha_writer(folder / "trimap.tif", setting.size) as trimap,
+    ):
+        for top in range(0, height, _BAND_ROWS):
+            rows = np.arange(top, min(top + _BAND_ROWS, height))
+            repeated = np.tile(tile[: len(rows)], (1, -(-width // 512), 1))[:, :width]
+            photo.write(np.ascontiguousarray(repeated))
+            middle = width / 2 * (1 + 0.3 * np.sin(rows / 97.0))[:, None]
+            levels = np.full((len(rows), width), 0.5, np.float32)
+            half = setting.unknown_share * width / 2
+            if setting.unknown_share < 1:
+                levels[across[None] < middle - half] = 0
+                levels[across[None] > middle + half] = 1
+            trimap.write(levels)
+
+
+def matte_files(setting: Setting, folder: Path) -> dict[str, object]:
+    """Matte the files within the setting's memory, and say what it took."""
+    import torch
+
+    from mematte.engine import Results, job_of_files, make_plan, matte_to_files
+    from mematte.engine.memory import peak_process_bytes, process_bytes, total_bytes
+    from mematte.model import SPECS, MEMatte, teacher
+    from mematte.weights.checkpoint import weights_of
+
+    from .contenders import QuarterEngine
+
+    torch.manual_seed(0)
+    name = setting.network.removesuffix("-teacher")
+    spec = SPECS[name] if name == setting.network else teacher(SPECS[name])
+    engine = QuarterEngine(
+        weights_of(MEMatte(spec), name="random", licence="none"), device="cpu", precision=setting.precision
+    )
+    results = Results(alpha=folder / "alpha.tif")
+    with open_picture(folder / "photo.tif") as photo, open_trimap(folder / "trimap.tif") as trimap:
+        engine.memory = setting.memory or total_bytes(engine.device)
+        if setting.tightness is not None:
+            try:
+                make_plan(job_of_files(engine, photo, trimap, results), 0, process_bytes())
+            except BudgetError as error:
+                engine.memory = int(setting.tightness * error.least)
+        start = time.perf_counter()
+        report, _ = matte_to_files(engine, photo, trimap, results)
+        seconds = time.perf_counter() - start
+    return {
+        "setting": asdict(setting),
+        "precision": report.precision,
+        "seconds": seconds,
+        "memory": report.memory_bytes,
+        "planned_bytes": report.planned_bytes,
+        "peak_bytes": peak_process_bytes(),
+        "max_global_tokens": report.max_global_tokens,
+    }
+
+
+def table(rows: Sequence[BudgetRow]) -> str:
+    """Rows as a Markdown table, and below it whether all promises were kept."""
+    lines = [
+        "| picture | megapixels | network | unknown | budget | predicted | measured | ratio | seconds |",
+        "|---|---:|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        height, width = row.setting.size
+        budget = f"{row.memory / 1e6:,.0f} MB" if row.setting.memory or row.setting.tightness else "ample"
+        lines.append(
+            f"| {width}x{height} | {width * height / 1e6:.1f} | {row.setting.network} {row.precision} "
+            f"| {row.setting.unknown_share:.0%} | {budget} | {row.planned_bytes / 1e6:,.0f} MB "
+            f"| {row.peak_bytes / 1e6:,.0f} MB | {row.prediction:.2f} | {row.seconds:.1f} |"
+        )
+    kept = sum(row.keeps_budget for row in rows)
+    predictions = [row.prediction for row in rows]
+    lines += [
+        "",
+        f"{kept} of {len(rows)} stayed within their memory; predicted / measured from "
+        f"{min(predictions):.2f} to {max(predictions):.2f}.",
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str]) -> None:
+    """Make a setting's files, or matte them and print a row as JSON."""
+    what, file, folder = arguments
+    described = json.loads(Path(file).read_text())
+    setting = Setting(**{**described, "size": tuple(described["size"])})
+    if what == "make":
+        make_files(setting, Path(folder))
+    else:
+        sys.stdout.write(json.dumps(matte_files(setting, Path(folder))) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

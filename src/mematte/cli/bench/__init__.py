@@ -1,0 +1,22 @@
+"""`mematte bench`: seconds and memory, beside the peers and against what was promised."""
+
+from __future__ import annotations
+
+import typer
+
+from .memory import memory
+from .speed import speed
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def _bench() -> None:
+    """Measure seconds and memory on this machine.
+
+    Example: mematte bench speed
+    """
+
+
+for command in (speed, memory):
+    app.command()(command)

@@ -1,0 +1,74 @@
+"""`mematte bench memory`: is what was promised kept?"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+from ..options import QuietOption
+
+
+def memory(
+    sizes: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[WIDTHxHEIGHT]...",
+            help="Pictures. Default: four, from 1 to 29 megapixels.",
+            show_default=False,
+        ),
+    ] = None,
+    networks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--network",
+            metavar="SPEC",
+            help="tiny, small, base, small-teacher ...; may be repeated. Default: small.",
+            show_default=False,
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option("--memory", metavar="SIZE", help="Default: ample.", show_default=False)
+    ] = None,
+    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    unknown: Annotated[float, typer.Option(min=0, max=1, help="Share of the pixels.")] = 0.2,
+    random: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Instead: N random sizes, budgets and shares, in float32."),
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Of --random.")] = 0,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Per process. Default: all cores.", show_default=False)
+    ] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Matte pictures of noise from file to file, each in its own process, and hold its peak against the plan.
+
+    Weights are random, a quarter of the tokens attends.
+
+    Example: mematte bench memory 6017x4872 --network small --memory 900MB
+
+    Example: mematte bench memory --random 40
+    """
+    from mematte.bench.budget import DEFAULT_SIZES, BudgetRow, Setting, measure_all, random_settings, table
+    from mematte.engine.memory import parse_memory
+
+    def say(row: BudgetRow) -> None:
+        if not quiet:
+            height, width = row.setting.size
+            typer.echo(f"{width}x{height} px, {row.setting.network}: {row.seconds:.1f} s", err=True)
+
+    settings = random_settings(random, seed) or [
+        Setting(size, network, precision, parse_memory(budget) if budget else None, None, unknown)
+        for network in networks or ["small"]
+        for size in ([_size(text) for text in sizes] if sizes else DEFAULT_SIZES)
+    ]
+    typer.echo(table(measure_all(settings, threads, say)))
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)[xX](\d+)", text)
+    if found is None:
+        raise typer.BadParameter(f"{text} is no size; write 6000x4000.")
+    return int(found[2]), int(found[1])

@@ -1,0 +1,49 @@
+"""What is held against the plan: settings, the table, and one small row measured for real."""
+
+from dataclasses import replace
+
+from mematte.bench.budget import BudgetRow, Setting, make_files, measure_all, random_settings, table
+from mematte.image import UNKNOWN, read_picture, read_trimap
+
+ROW = BudgetRow(
+    Setting((4872, 6017), memory=900_000_000),
+    precision="float32",
+    seconds=70.04,
+    memory=900_000_000,
+    planned_bytes=850_000_000,
+    peak_bytes=800_000_000,
+    max_global_tokens=18_500,
+)
+
+
+def test_a_row_says_what_was_promised_and_what_it_took() -> None:
+    over = replace(ROW, peak_bytes=950_000_000)
+
+    lines = table([ROW, over]).splitlines()
+
+    assert lines[2] == ("| 6017x4872 | 29.3 | small float32 | 20% | 900 MB | 850 MB | 800 MB | 1.06 | 70.0 |")
+    assert lines[-1] == "1 of 2 stayed within their memory; predicted / measured from 0.89 to 1.06."
+
+
+def test_random_settings_are_those_of_their_seed() -> None:
+    assert random_settings(20, 1) == random_settings(20, 1)
+    assert random_settings(20, 1) != random_settings(20, 2)
+    for setting in random_settings(50):
+        assert 100_000 < setting.size[0] * setting.size[1] < 13_000_000
+        assert setting.tightness is not None
+        assert setting.tightness >= 1
+
+
+def test_files_are_as_large_and_as_unknown_as_asked_for(tmp_path) -> None:
+    make_files(Setting((300, 700), unknown_share=0.3), tmp_path)
+
+    assert read_picture(tmp_path / "photo.tif").size == (300, 700)
+    assert abs(float((read_trimap(tmp_path / "trimap.tif").levels == UNKNOWN).mean()) - 0.3) < 0.05
+
+
+def test_a_setting_is_measured_in_a_process_of_its_own_and_keeps_its_budget() -> None:
+    (row,) = measure_all([Setting((300, 260), "tiny", "float32", tightness=1.5)], threads=1)
+
+    assert row.setting.size == (300, 260)
+    assert row.peak_bytes <= row.planned_bytes <= row.memory
+    assert row.seconds > 0
