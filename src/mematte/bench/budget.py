@@ -146,22 +146,29 @@ def make_files(setting: Setting, folder: Path) -> None:
             trimap.write(levels)
 
 
-def matte_files(setting: Setting, folder: Path) -> dict[str, object]:
-    """Matte the files within the setting's memory, and say what it took."""
+def make_weights(setting: Setting, folder: Path) -> None:
+    """A file of random weights: loading it is part of what a process takes."""
     import torch
 
-    from mematte.engine import Results, job_of_files, make_plan, matte_to_files
-    from mematte.engine.memory import peak_process_bytes, process_bytes, total_bytes
     from mematte.model import SPECS, MEMatte, teacher
-    from mematte.weights.checkpoint import weights_of
-
-    from .contenders import QuarterEngine
+    from mematte.weights import save_weights, weights_of
 
     torch.manual_seed(0)
     name = setting.network.removesuffix("-teacher")
     spec = SPECS[name] if name == setting.network else teacher(SPECS[name])
+    save_weights(weights_of(MEMatte(spec), name="random", licence="none"), folder / "weights.safetensors")
+
+
+def matte_files(setting: Setting, folder: Path) -> dict[str, object]:
+    """Matte the files within the setting's memory, and say what it took."""
+    from mematte.engine import Results, job_of_files, make_plan, matte_to_files
+    from mematte.engine.memory import peak_process_bytes, process_bytes, total_bytes
+    from mematte.weights import load_weights
+
+    from .contenders import QuarterEngine
+
     engine = QuarterEngine(
-        weights_of(MEMatte(spec), name="random", licence="none"), device="cpu", precision=setting.precision
+        load_weights(folder / "weights.safetensors"), device="cpu", precision=setting.precision
     )
     results = Results(alpha=folder / "alpha.tif")
     with open_picture(folder / "photo.tif") as photo, open_trimap(folder / "trimap.tif") as trimap:
@@ -216,6 +223,7 @@ def main(arguments: list[str]) -> None:
     setting = Setting(**{**described, "size": tuple(described["size"])})
     if what == "make":
         make_files(setting, Path(folder))
+        make_weights(setting, Path(folder))
     else:
         sys.stdout.write(json.dumps(matte_files(setting, Path(folder))) + "\n")
 

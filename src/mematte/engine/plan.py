@@ -123,13 +123,14 @@ class Plan:
         return max(self.stages.values())
 
 
-def make_plan(job: Job, memory: int, base_bytes: int) -> Plan:
+def make_plan(job: Job, memory: int, base_bytes: int, unknown: NDArray[np.bool_] | None = None) -> Plan:
     """Plan a picture within a budget: quality first, then speed.
 
     Args:
         job: what is to be done.
         memory: the budget in bytes: on a CPU of the whole process, on a GPU of what is allocated there.
         base_bytes: what is taken of it already.
+        unknown: (h, w) token grid, where it is known already: tiles are then no larger than they will be.
 
     Raises:
         BudgetError: it does not suffice for the smallest pieces; says the least that does.
@@ -155,8 +156,20 @@ def make_plan(job: Job, memory: int, base_bytes: int) -> Plan:
     for name, several in choices.items():
         candidates = (replace(pieces, **{name: choice}) for choice in several)
         pieces = next(candidate for candidate in candidates if fits(candidate))
-    stages = {stage: base_bytes + need for stage, need in needs(job, pieces).items()}
-    return Plan(job, memory, base_bytes, pieces, stages)
+    plan = Plan(job, memory, base_bytes, pieces, {})
+    tile = None if unknown is None else _largest_tile(unknown, plan)
+    stages = {stage: base_bytes + need for stage, need in needs(job, pieces, tile).items()}
+    return replace(plan, stages=stages)
+
+
+def _largest_tile(unknown: NDArray[np.bool_], plan: Plan) -> tuple[int, int]:
+    """(height, width) px of the window that takes most."""
+    sizes = [
+        (tile.window[0].stop - tile.window[0].start, tile.window[1].stop - tile.window[1].start)
+        for _, tiles in rows_of_tiles(unknown, plan)
+        for tile in tiles
+    ]
+    return max(sizes, key=math.prod, default=(0, 0))
 
 
 def _largest_cap(job: Job, pieces: Pieces, room: int) -> int:
@@ -171,8 +184,11 @@ def _largest_cap(job: Job, pieces: Pieces, room: int) -> int:
     return wanted if first_too_many == len(counts) else first_too_many - 1
 
 
-def needs(job: Job, pieces: Pieces) -> dict[str, int]:
-    """Bytes that each stage takes in its largest moment, beyond what is taken before the work begins."""
+def needs(job: Job, pieces: Pieces, tile: tuple[int, int] | None = None) -> dict[str, int]:
+    """Bytes that each stage takes in its largest moment, beyond what is taken before the work begins.
+
+    `tile`: (height, width) px of the decoder's largest window, where it is known.
+    """
     spec, tokens = job.spec, job.tokens
     token = spec.channels * job.value_bytes
     height, width = sides(job.grid, pieces.piece_tokens)
@@ -209,7 +225,7 @@ def needs(job: Job, pieces: Pieces) -> dict[str, int]:
         waiting["attend globally"] = 2 * job.map_bytes
     return {
         **{stage: kept + waiting[stage] + int(_GAPS * need) for stage, need in transient.items()},
-        "decode": kept + int(_decoder_bytes(job, pieces)),
+        "decode": kept + int(_decoder_bytes(job, pieces, tile)),
         **({"colours": kept - job.map_bytes + _colours_bytes(job)} if job.colours else {}),
     }
 
@@ -224,9 +240,9 @@ def _colours_bytes(job: Job) -> int:
     )
 
 
-def _decoder_bytes(job: Job, pieces: Pieces) -> float:
+def _decoder_bytes(job: Job, pieces: Pieces, tile: tuple[int, int] | None) -> float:
     """What a decoder tile takes in its largest moment."""
-    height, width = (min(pieces.tile_px + 2 * HALO_PX, side) for side in job.padded)
+    height, width = tile or (min(pieces.tile_px + 2 * HALO_PX, side) for side in job.padded)
     per_pixel = job.value_bytes * _decoder_values(job.spec) + _PREPARED_BYTES
     strips = []
     coarse = (job.spec.channels, *job.spec.fusion_channels[:-1])

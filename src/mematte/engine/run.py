@@ -116,12 +116,14 @@ class Engine:
         self.weights_source = weights.source
         self.preprocessing = weights.preprocessing
         self.enlarge, self._enlarge_below = enlarge, weights.enlarge_below
-        network = build(weights)
+        network = build(weights, copy=False)
         self.spec = network.spec
         network.decoder = without_batch_norm(network.decoder)
         self.network: MEMatte = network.to(
             device=self.device, dtype=self.precision, memory_format=torch.channels_last
         ).eval()  # type: ignore[call-overload]
+        del network
+        return_freed_blocks()  # what loading took is not what matting begins with
 
     @classmethod
     def from_pretrained(
@@ -199,7 +201,7 @@ class Engine:
             scene = Scene(shown, shown_trimap, self.preprocessing, self.precision, self.device)
             return self.execute(plan, scene, unknown, write, seconds, progress or (lambda *_: None))
 
-        plan, routings, retries = self.with_less_each_time(self.plan(job), work)
+        plan, routings, retries = self.with_less_each_time(self.plan(job, unknown), work)
         alpha = reduced(alpha, known.levels, factor)
         notes = (*picture.notes, *known.notes, *retries)
         report = self.report(plan, scan, routings, seconds, notes, factor)
@@ -289,13 +291,14 @@ class Engine:
             colours=colours,
         )
 
-    def plan(self, job: Job) -> Plan:
-        """How a job would be run now.
+    def plan(self, job: Job, unknown: NDArray[np.bool_] | None = None) -> Plan:
+        """How a job would be run now; `unknown` as for `make_plan`.
 
         Raises:
             BudgetError: the memory does not suffice; says the least that does.
         """
-        return make_plan(job, self.memory or default_budget(self.device), used_bytes(self.device))
+        memory = self.memory or default_budget(self.device)
+        return make_plan(job, memory, used_bytes(self.device), unknown)
 
     @torch.inference_mode()
     def execute(

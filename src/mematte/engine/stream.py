@@ -145,7 +145,7 @@ def matte_to_files(
         return routings
 
     plan, routings, retries = engine.with_less_each_time(
-        engine.plan(job_of_files(engine, photo, trimap, results)), work
+        engine.plan(job_of_files(engine, photo, trimap, results), scan.cells), work
     )
     notes = (*photo.notes, *trimap.notes, *retries)
     return engine.report(plan, scan, routings, seconds, notes), routings

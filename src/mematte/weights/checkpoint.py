@@ -78,8 +78,13 @@ def weights_of(
     )
 
 
-def build(weights: Weights) -> MEMatte:
-    """Weights -> the network in float32 on the CPU, in evaluation mode. The weights are copied.
+def build(weights: Weights, *, copy: bool = True) -> MEMatte:
+    """Weights -> the network in float32 on the CPU, in evaluation mode.
+
+    Args:
+        weights: what fills it.
+        copy: False: where they are float32 the network is made of the weights themselves, which takes no
+            memory a second time; whoever changes the one changes the other.
 
     Raises:
         WeightsError: the state does not fit the spec.
@@ -88,7 +93,7 @@ def build(weights: Weights) -> MEMatte:
     # On "meta" nothing is drawn at random only to be overwritten.
     with torch.device("meta"):
         network = MEMatte(weights.spec)
-    state = {key: value.to(torch.float32, copy=True) for key, value in weights.state.items()}
+    state = {key: value.to(torch.float32, copy=copy) for key, value in weights.state.items()}
     for key in network.state_dict():
         if key.endswith(COUNTER):
             state[key] = torch.zeros((), dtype=torch.long)
