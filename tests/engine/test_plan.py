@@ -79,7 +79,7 @@ def test_what_is_asked_for_comes_before_speed() -> None:
 def test_half_precision_takes_about_half(spec) -> None:
     single, half = (make_plan(Job((4000, 4000), spec, value), PLENTY, 0).peak_bytes for value in (4, 2))
 
-    assert 0.45 < half / single < 0.65
+    assert 0.45 < half / single < 0.75  # colours are float32 in any case
 
 
 @settings(max_examples=60, deadline=None)

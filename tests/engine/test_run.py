@@ -53,7 +53,8 @@ def in_one_piece(weights, image: np.ndarray, trimap: np.ndarray, budget: int = 1
 
 
 @pytest.mark.parametrize(
-    "size", [(1, 1), (1, 40), (15, 15), (16, 16), (17, 31), (33, 100), (223, 225), (250, 130)]
+    "size",
+    [(1, 1), (1, 40), (15, 15), (16, 16), (17, 31), (33, 100), (223, 225), (250, 130), (20, 1500), (1500, 9)],
 )
 def test_an_engine_gives_what_the_network_gives_in_one_piece(engine, weights, size) -> None:
     image, trimap = picture(*size), np.full(size, 128, np.uint8)

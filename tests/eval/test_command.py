@@ -44,6 +44,14 @@ def test_a_network_gets_scores_and_shares_by_block(
     assert all("of the tokens attend globally" in line for line in lines[3:])
 
 
+def test_everyone_can_be_made_to_attend(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, folder, "--precision", "float32", "--everyone", "--enlarge", "1") == 0
+
+    assert capsys.readouterr().out.count("100.0% of the tokens attend globally (100.0% to 100.0%)") == 4
+
+
 def test_a_peer_is_scored_by_the_same_command(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -85,17 +85,32 @@ class Messages:
             yield lambda *_: None
             return
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
         # Stdout is left alone: redirected, an answer meant for a pipe would end on the terminal.
         with Progress(
             *columns, console=Console(stderr=True), transient=True, redirect_stdout=False
         ) as progress:
             task = progress.add_task(words, total=None)
-            yield lambda part, share: progress.update(
-                task, description=f"{words}: {part}", total=1 if share else None, completed=share
-            )
+            current = ""
+
+            def show(part: str, share: float) -> None:
+                nonlocal current
+                if part != current:  # the time left is that of the part: another one has another pace
+                    progress.reset(task, total=None)
+                    current = part
+                progress.update(
+                    task, description=f"{words}: {part}", total=1 if share else None, completed=share
+                )
+
+            yield show
 
     def _show_warning(self, otherwise: Callable[..., None]) -> Callable[..., None]:
         def show(

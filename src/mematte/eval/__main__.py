@@ -30,15 +30,12 @@ def main() -> int:
     parser.add_argument("--method", choices=("network", "closed-form", "knn"), default="network")
     parser.add_argument("--precision", default="auto", help="auto, float32 or bfloat16")
     parser.add_argument("--enlarge", default="auto", choices=("auto", "1", "2"), help="as for mematte matte")
+    parser.add_argument("--everyone", action="store_true", help="all tokens attend, whatever the routers say")
     parser.add_argument("--unquantised", action="store_true", help="score float alphas, not 8-bit ones")
     options = parser.parse_args()
     shares: list[dict[int, float]] = []
     try:
-        predict = (
-            _network(options.weights, options.precision, options.enlarge, shares)
-            if options.method == "network"
-            else _pymatting(options.method)
-        )
+        predict = _network(options, shares) if options.method == "network" else _pymatting(options.method)
         result = evaluate(
             predict, alphamatting_pairs(options.folder, options.trimap), not options.unquantised
         )
@@ -49,12 +46,23 @@ def main() -> int:
     return 0
 
 
-def _network(weights: str, precision: str, enlarge: str, shares: list[dict[int, float]]) -> Predict:
+def _network(options: argparse.Namespace, shares: list[dict[int, float]]) -> Predict:
     """A network as a method; `shares` gets each picture's attending share by routed block."""
-    from mematte.api import load
+    from mematte.engine import Engine, Plan
+    from mematte.model.router import Decide, everyone
+    from mematte.weights import load_weights
 
+    class Unrouted(Engine):
+        """All tokens attend, whatever the routers say: what routing costs in quality."""
+
+        def decision(self, plan: Plan) -> Decide:  # noqa: ARG002, whatever the plan says too
+            return everyone
+
+    kind = Unrouted if options.everyone else Engine
     factors: dict[str, Literal["auto", 1, 2]] = {"auto": "auto", "1": 1, "2": 2}
-    engine = load(weights, precision=precision, enlarge=factors[enlarge])
+    engine = kind(
+        load_weights(options.weights), precision=options.precision, enlarge=factors[options.enlarge]
+    )
 
     def predict(image: NDArray[np.uint8], trimap: NDArray[np.uint8]) -> NDArray[np.float32]:
         matte = engine(image, trimap)
