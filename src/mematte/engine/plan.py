@@ -23,7 +23,8 @@ from mematte.model.mematte import SIZE_MULTIPLE_PX
 
 DEFAULT_MAX_GLOBAL_TOKENS = 18_500  # the published cap at inference
 
-# What a stage takes, in numbers of the network's precision, measured and rounded up: docs/performance.md.
+# What a stage takes, in numbers of the network's precision, measured and rounded up.
+# `mematte bench memory --random 40` holds the sum against real processes.
 # Per token of a piece and channel:
 _WINDOW, _MLP, _RESIDUAL, _REFINE, _ROUTER, _QUERY = 8.3, 9.3, 9.0, 13.5, 3.0, 4.5
 _TOKEN_BYTES = 40  # a router's decision: two log-probabilities, margins, flags
