@@ -12,7 +12,7 @@ import torch
 from mematte.engine import Engine
 from mematte.engine.device import choose_precision
 from mematte.engine.encode import encode
-from mematte.engine.plan import Job, Plan, make_plan, rows_of_tiles
+from mematte.engine.plan import Plan, make_plan, rows_of_tiles
 from mematte.errors import (
     BudgetError,
     DeviceError,
@@ -281,28 +281,25 @@ def test_after_running_out_of_memory_it_is_tried_with_less_and_said(engine, weig
     assert np.abs(matte.alpha - in_one_piece(weights, image, trimap))[trimap == 128].max() < 1e-5
 
 
-def test_a_cap_that_memory_lowered_is_a_warning_with_numbers(weights, monkeypatch) -> None:
-    image, trimap = picture(600, 700), np.zeros((600, 700), np.uint8)
-    trimap[300, 300] = 128  # one tile to decode: small tiles of everything would take long
-    engine = Engine(weights, device="cpu", precision="float32")
-
-    monkeypatch.setattr("mematte.engine.run.used_bytes", lambda _: 0)
-    monkeypatch.setattr(engine, "memory", least_budget(engine, (600, 700)) + 1_000_000)
-    tight = engine(image, trimap)
-    monkeypatch.setattr(engine, "memory", None)
+def test_a_cap_that_memory_lowered_is_a_warning_with_numbers(engine, monkeypatch) -> None:
+    image, trimap = picture(128, 160), banded_trimap(128, 160)
     free = engine(image, trimap)
 
-    cap = tight.report.max_global_tokens
+    cut_into(monkeypatch, max_global_tokens=5)  # as a plan does where more do not fit
+    tight = engine(image, trimap)
+
     asked = max(routing.asked for routing in tight.routings)
-    assert 0 < cap < asked
-    assert any(f"{asked - cap:,} fewer than the routers asked for" in said for said in tight.report.warnings)
+    assert tight.report.max_global_tokens == 5 < asked
+    assert any(f"{asked - 5:,} fewer than the routers asked for" in said for said in tight.report.warnings)
     assert not any("fewer" in said for said in free.report.warnings)
 
 
-def least_budget(engine: Engine, size: tuple[int, int]) -> int:
-    with pytest.raises(BudgetError) as raised:
-        make_plan(Job(size, engine.spec, beside_bytes=4 * size[0] * size[1]), 1, 0)
-    return raised.value.least
+def test_a_cap_that_the_user_asked_for_is_no_warning(weights) -> None:
+    capped = Engine(weights, device="cpu", precision="float32", max_global_tokens=5)
+
+    assert not any(
+        "fewer" in said for said in capped(picture(128, 160), banded_trimap(128, 160)).report.warnings
+    )
 
 
 @pytest.mark.parametrize(
