@@ -29,7 +29,7 @@ DEFAULT_MAX_GLOBAL_TOKENS = 18_500  # the published cap at inference
 _WINDOW, _MLP, _RESIDUAL, _REFINE, _ROUTER, _QUERY = 8.3, 9.3, 9.0, 13.5, 3.0, 4.5
 _TOKEN_BYTES = 40  # a router's decision: two log-probabilities, margins, flags
 _PREPARED_BYTES = 56  # a pixel on its way from file to network: float32 colours, twice, and what is read
-_FIXED_BYTES = 32_000_000  # code that runs for the first time, threads, the libraries' scratch memory
+_FIXED_BYTES = 72_000_000  # code that runs for the first time, threads, the libraries' scratch memory
 # What a piece takes with the gaps between blocks that are kept, relative to itself.
 _GAPS = 2.8
 
