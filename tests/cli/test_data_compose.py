@@ -191,7 +191,7 @@ def test_repeated_backgrounds_are_said(compose: Run) -> None:
     assert "8 composites have 6 backgrounds" in compose("-o", "out", "--per-foreground", 4).message
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is sent to a process of its own")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send SIGINT to one process")
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_ctrl_c_leaves_whole_files_and_goes_on(inputs: Path, compose: Run, jobs: int) -> None:
     program = """

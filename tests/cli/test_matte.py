@@ -274,8 +274,7 @@ def test_what_does_not_fit_into_memory_goes_by_bands_and_gives_the_same(
     files = ("-o", "a.tif", "--cutout", "c.tif", "--routes", "r.png", "--report", "report.json")
     assert matte(*GOOD, *files).status == 0
     whole = contents(folder)
-    # By its name in the package it is the command, not the module.
-    monkeypatch.setattr(sys.modules["mematte.cli.matte"], "_stays_in_memory", lambda *_: False)
+    monkeypatch.setattr("mematte.engine.stays_in_memory", lambda *_: False)
 
     result = matte(*GOOD, *files, "--force")
 

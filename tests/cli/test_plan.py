@@ -81,6 +81,8 @@ def test_the_rate_is_measured_once(plan: Run, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("mematte.engine.cost._measured", measured_again)
     assert plan("2000x2000", "--memory", "3GB").status == 0
+    with pytest.raises(AssertionError, match="measured twice"):
+        plan("2000x2000", "--memory", "3GB", "--measure")
 
 
 @pytest.mark.parametrize(

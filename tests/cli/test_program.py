@@ -111,7 +111,7 @@ def test_ctrl_c_while_writing_leaves_nothing(
     assert contents(folder) == before
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is sent to a process of its own")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send SIGINT to one process")
 def test_ctrl_c_while_the_network_runs_leaves_nothing(folder: Path, network: Path) -> None:
     program = """
         import sys, time

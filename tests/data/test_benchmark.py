@@ -581,7 +581,7 @@ def test_the_files_of_a_composite_have_one_name() -> None:
     }
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="peak memory is asked for by getrusage")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no getrusage to ask for peak memory")
 def test_memory_grows_by_few_bytes_per_pixel(tmp_path: Path) -> None:
     """30 megapixels take 0.95 GB so, 1.25 GB with 16 bits (measured); a float64 composite alone is 0.7 GB."""
     (tmp_path / "in").mkdir()

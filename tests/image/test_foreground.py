@@ -27,15 +27,15 @@ def test_the_colour_of_the_object_is_found_under_its_soft_edge() -> None:
 
 def test_opaque_pixels_keep_their_colours_exactly() -> None:
     image, alpha, _ = soft_disc(100, 150)
-    for tile_px in (64, 2048):
-        found = estimate_foreground(image, alpha, tile_px=tile_px)
+    for whole_px in (64, 2048):
+        found = estimate_foreground(image, alpha, whole_px=whole_px)
         np.testing.assert_array_equal(found[alpha == 1], image[alpha == 1])
 
 
 @pytest.mark.parametrize("size", [(200, 150), (129, 257)])
 def test_tiled_equals_whole_where_it_can_be_seen(size: tuple[int, int]) -> None:
     image, alpha, _ = soft_disc(*size)
-    whole, tiled = estimate_foreground(image, alpha), estimate_foreground(image, alpha, tile_px=96)
+    whole, tiled = estimate_foreground(image, alpha), estimate_foreground(image, alpha, whole_px=96)
     assert np.abs(whole - tiled)[alpha > 0].max() < 1e-3
 
 
@@ -48,7 +48,7 @@ def test_scene_linear_highlights_are_not_clipped() -> None:
 def test_without_foreground_there_is_still_a_colour_and_inputs_are_not_changed() -> None:
     image, alpha, _ = soft_disc(70, 90)
     before = image.copy(), alpha.copy()
-    assert np.isfinite(estimate_foreground(image, alpha * 0, tile_px=64)).all()
+    assert np.isfinite(estimate_foreground(image, alpha * 0, whole_px=64)).all()
     estimate_foreground(image, alpha)
     np.testing.assert_array_equal(image, before[0])
     np.testing.assert_array_equal(alpha, before[1])

@@ -6,14 +6,14 @@ python -m mematte.bench.measure NAME SIDE_PX REPEATS THREADS
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
+
+from mematte.engine.memory import forget_peak, peak_process_bytes, process_bytes
 
 WARM_UP_PX = 256
 
@@ -41,39 +41,14 @@ def measure(name: str, side_px: int, repeats: int) -> Row:
     run = contender(name)
     image = np.random.default_rng(0).integers(0, 256, (side_px, side_px, 3), dtype=np.uint8)
     run(np.ascontiguousarray(image[:WARM_UP_PX, :WARM_UP_PX]))
-    start_bytes = _resident_bytes()
-    _reset_peak()
+    start_bytes = process_bytes()
+    forget_peak()  # where the system cannot, the start-up's peak counts too: never too little
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
         run(image)
         times.append(time.perf_counter() - start)
-    return Row(name, side_px, float(np.median(times)), start_bytes, _peak_bytes())
-
-
-def _resident_bytes() -> int:
-    return _status("VmRSS") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _peak_bytes() -> int:
-    return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _reset_peak() -> None:
-    """Forget the peak of the start-up, where the system lets us (Linux)."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return  # then the start-up's peak counts too: never too little
-
-
-def _status(field: str) -> int:
-    """A figure of this process in bytes; 0 where the system does not tell."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), 0)
+    return Row(name, side_px, float(np.median(times)), start_bytes, peak_process_bytes())
 
 
 def main(arguments: list[str]) -> None:

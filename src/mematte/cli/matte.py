@@ -34,7 +34,6 @@ from .options import (
     WeightsOption,
 )
 from .outputs import (
-    Output,
     check_outputs,
     outputs_asked_for,
     results_of,
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mematte.engine import BlockRouting, Engine, Report
-    from mematte.image import Picture, PictureFile, Trimap, TrimapRows
+    from mematte.image import Picture, PictureFile, Trimap, TrimapRows, TrimapScan
 
 
 def matte(
@@ -87,6 +86,7 @@ def matte(
     Example: mematte matte cat.tif --mask cat_mask.png --cutout cat.exr --composite new.jpg --over beach.jpg
     """
     from mematte import load
+    from mematte.engine import stays_in_memory
     from mematte.image import DEFAULT_MAX_PIXELS, open_picture
 
     guide = _guide(image, trimap, mask, radius)
@@ -108,7 +108,7 @@ def matte(
         with messages.stage("read", f"Reading {image.name}"):
             behind = _read_background(over, limit, messages) if over is not None else None
             photo = stack.enter_context(open_picture(image, max_pixels=limit))
-            known = _known(stack, photo, guide, mask is not None, radius, limit, messages)
+            known, scan = _known(stack, photo, guide, mask is not None, radius, limit, messages)
         check_outputs(outputs, files, force, photo.size)
         with messages.stage("load", f"Loading {weights}"):
             engine = load(
@@ -121,7 +121,7 @@ def matte(
             )
         if routes is not None:
             _check_routed(engine)
-        if _stays_in_memory(engine, photo, known, outputs):
+        if stays_in_memory(engine, photo, known, results_of(outputs, behind)):
             with messages.stage("read", f"Reading {image.name}"):
                 whole = _read(photo, known, messages)
             with messages.stage("matte", "Matting") as progress:
@@ -130,7 +130,9 @@ def matte(
             messages.warn(done.warnings)
             write_outputs(outputs, result, behind, inputs, force, messages)
         else:
-            done, routings = stream_outputs(outputs, engine, photo, known, behind, inputs, force, messages)
+            done, routings = stream_outputs(
+                outputs, engine, photo, known, scan, behind, inputs, force, messages
+            )
             messages.note(image, photo.notes)
             messages.warn(done.warnings)
         messages.say(_summary(done, routings, sum(messages.seconds.values())))
@@ -169,8 +171,8 @@ def _known(
     radius: int | None,
     limit: int,
     messages: Messages,
-) -> TrimapRows:
-    """The trimap, open or made of the mask, checked against the photo."""
+) -> tuple[TrimapRows, TrimapScan]:
+    """The trimap, open or made of the mask, and what a look through it against the photo gave."""
     from mematte.errors import TrimapError
     from mematte.image import Trimap, as_mask, open_trimap, read_picture, trimap_from_mask
 
@@ -188,24 +190,10 @@ def _known(
     else:
         known = stack.enter_context(open_trimap(guide, max_pixels=limit))
     # Before the weights are loaded: whoever forgot to paint should not wait.
-    messages.warn(known.scan(photo.size).warnings)
+    scan = known.scan(photo.size)
+    messages.warn(scan.warnings)
     messages.note(guide, known.notes)
-    return known
-
-
-def _stays_in_memory(
-    engine: Engine, photo: PictureFile, known: TrimapRows, outputs: Sequence[Output]
-) -> bool:
-    """Whether all fits into memory at once without taking room from the network."""
-    from mematte.engine import job_in_memory, job_of_files
-    from mematte.errors import BudgetError
-
-    results = results_of(outputs, None)
-    try:
-        at_once = engine.plan(job_in_memory(engine, photo, results))
-    except BudgetError:
-        return False
-    return at_once.pieces == engine.plan(job_of_files(engine, photo, known, results)).pieces
+    return known, scan
 
 
 def _read(photo: PictureFile, known: TrimapRows, messages: Messages) -> tuple[Picture, Trimap]:

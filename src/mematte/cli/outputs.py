@@ -17,7 +17,7 @@ from .report import report_of, write_report
 
 if TYPE_CHECKING:
     from mematte.engine import BlockRouting, Engine, Matte, Report, Results
-    from mematte.image import Picture, Rows, TrimapRows
+    from mematte.image import Picture, Rows, TrimapRows, TrimapScan
 
     from .messages import Messages
 
@@ -186,6 +186,7 @@ def stream_outputs(
     engine: Engine,
     photo: Rows,
     trimap: TrimapRows,
+    scan: TrimapScan,
     behind: Picture | tuple[float, float, float] | None,
     inputs: Mapping[str, Path | str | None],
     force: bool,
@@ -200,7 +201,9 @@ def stream_outputs(
 
     results = results_of(outputs, behind)
     with messages.stage("matte", "Matting in bands") as progress:
-        report, routings = matte_to_files(engine, photo, trimap, results, force=force, progress=progress)
+        report, routings = matte_to_files(
+            engine, photo, trimap, results, scan=scan, force=force, progress=progress
+        )
     written = [output for output in outputs if output.path in results.paths]
     for output in written:
         typer.echo(output.path)

@@ -21,6 +21,7 @@ from .options import (
 
 if TYPE_CHECKING:
     from mematte.engine import Engine, Job, Plan
+    from mematte.engine.cost import Rates
 
 CURVE = (1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0)  # times the least budget
 
@@ -44,6 +45,9 @@ def plan(
     device: DeviceOption = "auto",
     precision: PrecisionOption = Precision.auto,
     max_global_tokens: MaxGlobalTokensOption = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Measure the rate anew: the kept one is of a busier time.")
+    ] = False,
 ) -> None:
     """Say what a picture will take: memory by stage, operations, seconds. Nothing is matted.
 
@@ -55,8 +59,9 @@ def plan(
     Example: mematte plan scan.tif --json
     """
     from mematte import load
+    from mematte.engine.cost import rates
 
-    size = _size_of(image)
+    size = _size_written(image)
     engine = load(
         weights,
         device=device,
@@ -64,9 +69,10 @@ def plan(
         memory=memory,
         max_global_tokens=max_global_tokens,
     )
-    job = engine.job(size, row_bytes=8 * size[1] if engine.device.type == "cpu" else 0)
+    job = _job_of_file(engine, image) if size is None else _job_of_size(engine, size)
     plans = [engine.plan(job)] if memory is not None else _curve(engine, job)
-    described = [_described(engine, each, unknown, attending) for each in plans]
+    rate = rates(engine, fresh=measure)
+    described = [_described(each, rate, unknown, attending) for each in plans]
     if as_json:
         typer.echo(json.dumps(described[0] if memory is not None else described, indent=2))
     elif memory is not None:
@@ -75,24 +81,35 @@ def plan(
         typer.echo(_curve_table(engine, described))
 
 
-def _size_of(image: str) -> tuple[int, int]:
-    """(height, width) px of a file, or as written."""
-    from mematte.errors import ImageFileError, InputError
-    from mematte.image import DEFAULT_MAX_PIXELS, open_picture
+def _size_written(image: str) -> tuple[int, int] | None:
+    """(height, width) px as written; None if it names a file."""
+    from mematte.errors import InputError
+    from mematte.image import DEFAULT_MAX_PIXELS
 
     written = re.fullmatch(r"\s*(\d+)\s*[xX×]\s*(\d+)\s*", image)
-    if written is None or Path(image).exists():
-        try:
-            with open_picture(image, max_pixels=10**12) as photo:
-                return photo.size
-        except ImageFileError as error:
-            if Path(image).exists():
-                raise
-            raise InputError(f"{image} is neither a picture nor a size such as 6000x4000.") from error
+    if Path(image).exists():
+        return None
+    if written is None:
+        raise InputError(f"{image} is neither a picture nor a size such as 6000x4000.")
     width, height = int(written[1]), int(written[2])
     if not 0 < width * height <= 1000 * DEFAULT_MAX_PIXELS:
         raise InputError(f"{image} is no size of a picture.")
     return height, width
+
+
+def _job_of_file(engine: Engine, image: str) -> Job:
+    from mematte.engine import Results, job_of_files
+    from mematte.image import open_picture
+
+    with open_picture(image, max_pixels=10**12) as photo:
+        return job_of_files(engine, photo, None, Results(alpha=Path("alpha.tif")))
+
+
+def _job_of_size(engine: Engine, size: tuple[int, int]) -> Job:
+    """As of a photo of 8 bits, whose decoder takes nothing that counts."""
+    from mematte.engine import band_row_bytes
+
+    return engine.job(size, row_bytes=band_row_bytes(size[1], 8) if engine.device.type == "cpu" else 0)
 
 
 def _curve(engine: Engine, job: Job) -> list[Plan]:
@@ -115,8 +132,8 @@ def _curve(engine: Engine, job: Job) -> list[Plan]:
     return plans
 
 
-def _described(engine: Engine, plan: Plan, unknown: float, attending: float) -> dict[str, Any]:
-    from mematte.engine.cost import operations, rates
+def _described(plan: Plan, rate: Rates, unknown: float, attending: float) -> dict[str, Any]:
+    from mematte.engine.cost import operations
 
     counted = operations(plan, unknown, attending)
     return {
@@ -132,7 +149,7 @@ def _described(engine: Engine, plan: Plan, unknown: float, attending: float) -> 
         "unknown_share": unknown,
         "attending_share": attending,
         "operations": {"encode": counted.encode, "decode": counted.decode},
-        "seconds": round(rates(engine).seconds(counted), 3),
+        "seconds": round(rate.seconds(counted), 3),
     }
 
 

@@ -3,7 +3,7 @@
 from .matte import BlockRouting, Matte, Report
 from .plan import Job, Plan, make_plan
 from .run import Engine
-from .stream import Results, job_in_memory, job_of_files, matte_to_files
+from .stream import Results, band_row_bytes, job_of_files, matte_to_files, stays_in_memory
 
 __all__ = [
     "BlockRouting",
@@ -13,8 +13,9 @@ __all__ = [
     "Plan",
     "Report",
     "Results",
-    "job_in_memory",
+    "band_row_bytes",
     "job_of_files",
     "make_plan",
     "matte_to_files",
+    "stays_in_memory",
 ]

@@ -35,11 +35,6 @@ class Operations:
     encode: float
     decode: float
 
-    @property
-    def total(self) -> float:
-        """Both."""
-        return self.encode + self.decode
-
 
 @dataclass(frozen=True)
 class Rates:

@@ -21,7 +21,7 @@ from .encode import Read, spans
 from .plan import Plan, Tile
 
 # Coarse rows on both sides of a strip: more than doubling and the two 3x3 convolutions after it see.
-HALO_ROWS = 2
+_HALO_ROWS = 2
 
 
 def decode(
@@ -80,8 +80,8 @@ def _in_strips(fuse: Callable[[Tensor], Tensor], detail: Tensor, coarse: Tensor,
     height, width = coarse.shape[-2:]
     values_per_row = 4 * width * (detail.shape[1] + coarse.shape[1])
     result: Tensor | None = None
-    for rows in spans(height, max(1, most_values // values_per_row - 2 * HALO_ROWS)):
-        top, bottom = max(0, rows.start - HALO_ROWS), min(height, rows.stop + HALO_ROWS)
+    for rows in spans(height, max(1, most_values // values_per_row - 2 * _HALO_ROWS)):
+        top, bottom = max(0, rows.start - _HALO_ROWS), min(height, rows.stop + _HALO_ROWS)
         joined = beside(detail[..., 2 * top : 2 * bottom, :], coarse[..., top:bottom, :])
         strip = fuse(joined)[..., 2 * (rows.start - top) : 2 * (rows.stop - top), :]
         if result is None:

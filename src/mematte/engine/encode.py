@@ -16,13 +16,11 @@ from torch import Tensor
 
 from mematte.model.attention import Area, query_areas
 from mematte.model.backbone import Backbone
-from mematte.model.blocks import GlobalBlock, RoutedBlock, WindowBlock
+from mematte.model.blocks import RESIDUAL_HALO_TOKENS, GlobalBlock, RoutedBlock, WindowBlock
 from mematte.model.ltrm import HALO_TOKENS, TokenRefinement
 from mematte.model.router import Decide, Router, argmax
 
 from .plan import Plan, sides
-
-RESIDUAL_HALO_TOKENS = 1  # what the 3x3 convolution of a block's end sees beyond a piece
 
 
 class Routed(NamedTuple):

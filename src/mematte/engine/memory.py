@@ -8,6 +8,8 @@ from __future__ import annotations
 import ctypes
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -118,11 +120,21 @@ def keep_freed_blocks() -> None:
     _set_allocator(_LARGEST_KEPT_BYTES, _KEPT_HEAP_BYTES)
 
 
-def return_freed_blocks() -> None:
-    """Give the system back what is kept; from now on large blocks return at once: small (glibc)."""
-    _set_allocator(_SMALLEST_RETURNED_BYTES, _SMALLEST_RETURNED_BYTES)
+def release_freed_blocks() -> None:
+    """Give the system back what C's allocator keeps (glibc)."""
     if (libc := _glibc()) is not None:
         libc.malloc_trim(0)
+
+
+@contextmanager
+def freed_blocks_returned() -> Iterator[None]:
+    """Within, what is kept is given back and large blocks return at once: small (glibc)."""
+    _set_allocator(_SMALLEST_RETURNED_BYTES, _SMALLEST_RETURNED_BYTES)
+    release_freed_blocks()
+    try:
+        yield
+    finally:
+        keep_freed_blocks()
 
 
 def _set_allocator(largest_kept: int, kept_heap: int) -> None:

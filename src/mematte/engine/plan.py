@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mematte.errors import BudgetError
 from mematte.model import ModelSpec
+from mematte.model.blocks import RESIDUAL_HALO_TOKENS
 from mematte.model.decoder import HALO_PX
 from mematte.model.ltrm import HALO_TOKENS
 from mematte.model.mematte import SIZE_MULTIPLE_PX
@@ -206,7 +207,7 @@ def needs(job: Job, pieces: Pieces, tile: tuple[int, int] | None = None) -> dict
         "embed": piece * (spec.patch**2 * (_PREPARED_BYTES + 4 * job.value_bytes) + 3 * token),
         "windows": windows * (_WINDOW * token + spec.heads * spec.window**2 * job.value_bytes),
         "mlp": piece * _MLP * token,
-        "residual": around(1) * _RESIDUAL * token + filters,
+        "residual": around(RESIDUAL_HALO_TOKENS) * _RESIDUAL * token + filters,
     }
     waiting = dict.fromkeys(transient, 0)
     waiting["embed"] = height * spec.patch * job.row_bytes

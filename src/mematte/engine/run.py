@@ -31,10 +31,11 @@ from .encode import Routed, encode
 from .matte import BlockRouting, Matte, Report
 from .memory import (
     default_budget,
+    freed_blocks_returned,
     keep_freed_blocks,
     parse_memory,
     peak_process_bytes,
-    return_freed_blocks,
+    release_freed_blocks,
     show_memory,
     total_bytes,
     used_bytes,
@@ -122,8 +123,7 @@ class Engine:
         self.network: MEMatte = network.to(
             device=self.device, dtype=self.precision, memory_format=torch.channels_last
         ).eval()  # type: ignore[call-overload]
-        del network
-        return_freed_blocks()  # what loading took is not what matting begins with
+        release_freed_blocks()  # what loading took is not what matting begins with
 
     @classmethod
     def from_pretrained(
@@ -182,12 +182,12 @@ class Engine:
         """
         picture = as_picture(image, max_pixels=max_pixels)
         known = as_trimap(trimap, max_pixels=max_pixels)
-        scan = known.scan(picture.size, patch_px=self.spec.patch)
         factor = self.enlargement(picture.size)
+        # A token covers so much less of a picture that is shown larger.
+        scan = known.scan(picture.size, patch_px=self.spec.patch // factor)
         shown, shown_trimap = enlarged(picture, known, factor)
         alpha = np.zeros(shown.size, np.float32)
         job = self.job(shown.size, beside_bytes=0 if self._is_gpu else alpha.nbytes)
-        unknown = scan.cells if factor == 1 else shown_trimap.scan(patch_px=self.spec.patch).cells
         seconds: dict[str, float] = {}
 
         def work(plan: Plan) -> tuple[BlockRouting, ...]:
@@ -199,9 +199,9 @@ class Engine:
                 filled += len(rows)
 
             scene = Scene(shown, shown_trimap, self.preprocessing, self.precision, self.device)
-            return self.execute(plan, scene, unknown, write, seconds, progress or (lambda *_: None))
+            return self.execute(plan, scene, scan.cells, write, seconds, progress or (lambda *_: None))
 
-        plan, routings, retries = self.with_less_each_time(self.plan(job, unknown), work)
+        plan, routings, retries = self.with_less_each_time(self.plan(job, scan.cells), work)
         alpha = reduced(alpha, known.levels, factor)
         notes = (*picture.notes, *known.notes, *retries)
         report = self.report(plan, scan, routings, seconds, notes, factor)
@@ -328,8 +328,7 @@ class Engine:
             features, routed = encode(
                 self.network.backbone, scene.read, plan, self.decision(plan), partial(progress, "encode")
             )
-        return_freed_blocks()
-        with self.timed(seconds, "decode"):
+        with self.timed(seconds, "decode"), freed_blocks_returned():
             height, width = plan.job.size
             for rows, tiles in rows_of_tiles(unknown, plan):
                 if rows.start >= height:

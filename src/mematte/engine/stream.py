@@ -16,13 +16,14 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from mematte.errors import OutputError
+from mematte.errors import BudgetError, OutputError
 from mematte.image import (
     Backdrop,
     PictureFile,
     Rows,
     TrimapFile,
     TrimapRows,
+    TrimapScan,
     alpha_writer,
     blend,
     cutout_writer,
@@ -61,9 +62,18 @@ class Results:
         return [*([] if self.alpha is None else [self.alpha]), *self.coloured]
 
 
-def job_of_files(engine: Engine, photo: Rows, trimap: TrimapRows, results: Results) -> Job:
-    """What there is to plan: what the open files take is counted too."""
-    size, on_cpu = photo.size, engine.device.type == "cpu"
+def job_of_files(engine: Engine, photo: Rows, trimap: TrimapRows | None, results: Results) -> Job:
+    """What there is to plan when files are read and written in bands: what the open ones take counts too.
+
+    Args:
+        engine: which will do it.
+        photo: an open file, or a picture in memory.
+        trimap: None where it is not known yet: then one that takes nothing while it is open.
+        results: the files to write.
+    """
+    size = photo.size
+    if engine.device.type != "cpu":
+        return engine.job(size)
     beside_bytes = sum(
         part.memory_bytes for part in (photo, trimap) if isinstance(part, (PictureFile, TrimapFile))
     )
@@ -71,23 +81,30 @@ def job_of_files(engine: Engine, photo: Rows, trimap: TrimapRows, results: Resul
         beside_bytes += encoder_bytes(results.alpha, "alpha", size)
     for path in results.coloured:
         beside_bytes += encoder_bytes(path, "cutout" if path == results.cutout else "picture", size)
-    # A band of the photo as stored and once more as it comes from the file, and of the trimap.
-    row_bytes = size[1] * (2 * 3 * photo.bits // 8 + 2) if isinstance(photo, PictureFile) else 0
     return engine.job(
         size,
-        beside_bytes=beside_bytes if on_cpu else 0,
-        row_bytes=row_bytes if on_cpu else 0,
-        colours=bool(results.coloured) and on_cpu,
+        beside_bytes=beside_bytes,
+        row_bytes=band_row_bytes(size[1], photo.bits) if isinstance(photo, PictureFile) else 0,
+        colours=bool(results.coloured),
     )
 
 
-def job_in_memory(engine: Engine, photo: Rows, results: Results) -> Job:
-    """What there would be to plan if the photo and all that is made of it were in memory at once."""
+def band_row_bytes(width: int, bits: int) -> int:
+    """What a row of a band takes: of the photo as stored and as it comes from the file, and of the trimap."""
+    return width * (2 * 3 * bits // 8 + 2)
+
+
+def stays_in_memory(engine: Engine, photo: Rows, trimap: TrimapRows, results: Results) -> bool:
+    """Whether the photo and all that is made of it fit into memory at once without cramping the network."""
     factor = engine.enlargement(photo.size)
     height, width = (factor * side for side in photo.size)
     # The photo, what is shown of it, trimap and alpha; colours, a composite, and what their estimate takes.
     per_pixel = (1 + 1 / factor**2) * (3 * photo.bits // 8 + 1 + 4) + bool(results.coloured) * 40 / factor**2
-    return engine.job((height, width), beside_bytes=int(per_pixel * height * width))
+    try:
+        at_once = engine.plan(engine.job((height, width), beside_bytes=int(per_pixel * height * width)))
+    except BudgetError:
+        return False
+    return at_once.pieces == engine.plan(job_of_files(engine, photo, trimap, results)).pieces
 
 
 def matte_to_files(
@@ -96,6 +113,7 @@ def matte_to_files(
     trimap: TrimapRows,
     results: Results,
     *,
+    scan: TrimapScan | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Report, tuple[BlockRouting, ...]]:
@@ -108,6 +126,7 @@ def matte_to_files(
         photo: an open file, or a picture in memory.
         trimap: as large.
         results: the files to write.
+        scan: of the trimap, by cells of the network's patch; None: it is done here.
         force: replace existing files.
         progress: told how far the work is: "encode", "decode", "colours".
 
@@ -119,7 +138,8 @@ def matte_to_files(
         DeviceError, WeightsError: as `Engine`.
     """
     progress = progress or (lambda *_: None)
-    scan = trimap.scan(photo.size, patch_px=engine.spec.patch)
+    scan = scan or trimap.scan(photo.size, patch_px=engine.spec.patch)
+    cells = scan.cells
     seconds: dict[str, float] = {}
 
     def work(plan: Plan) -> tuple[BlockRouting, ...]:
@@ -138,14 +158,14 @@ def matte_to_files(
                 for take in takers:
                     take(alpha)
 
-            routings = engine.execute(plan, scene, scan.cells, write, seconds, progress)
+            routings = engine.execute(plan, scene, cells, write, seconds, progress)
             if spool is not None:
                 with engine.timed(seconds, "colours"):
                     _write_colours(photo, spool, results, force, progress)
         return routings
 
     plan, routings, retries = engine.with_less_each_time(
-        engine.plan(job_of_files(engine, photo, trimap, results), scan.cells), work
+        engine.plan(job_of_files(engine, photo, trimap, results), cells), work
     )
     notes = (*photo.notes, *trimap.notes, *retries)
     return engine.report(plan, scan, routings, seconds, notes), routings

@@ -11,7 +11,6 @@ import os
 import stat
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ import OpenImageIO as oiio  # noqa: N813
 
 from mematte.errors import ImageFileError
 from mematte.image.bands import row_bands
+from mematte.image.closing import Closing
 from mematte.image.color import as_float
 from mematte.image.jpeg import is_progressive_jpeg
 from mematte.image.metadata import from_spec
@@ -59,7 +59,7 @@ _SINGLE = frozenset(
 _EXR_CHUNK_ROWS = {"none": 1, "rle": 1, "zips": 1, "zip": 16, "pxr24": 16, "dwaa": 32, "dwab": 256}
 
 
-class Decoder:
+class Decoder(Closing):
     """A picture file from its header on; its rows are decoded as they are asked for.
 
     For one thread. Rows that lie further up than those last decoded may make the library start again at
@@ -98,14 +98,6 @@ class Decoder:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Decoder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file; a second time does nothing."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
 from mematte.errors import InputError
 from mematte.image.bands import span_of
+from mematte.image.closing import Closing
 from mematte.image.color import FloatArray, as_float
 from mematte.image.decode import Decoder
 from mematte.image.metadata import Metadata
@@ -50,7 +50,7 @@ def open_picture(
     return PictureFile(Decoder(path, max_pixels=max_pixels), role)
 
 
-class PictureFile:
+class PictureFile(Closing):
     """An open picture file as `Rows`: the pixels of `read_picture`, a few rows at a time.
 
     Reading downwards costs one decoding, and so does going back by up to `KEPT_ROWS` rows; going back
@@ -69,14 +69,6 @@ class PictureFile:
         self._whole: Picture | None = None
         self._has_alpha = False
         self._closed = False
-
-    def __enter__(self) -> PictureFile:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file and let go of the rows that were kept; a second time does nothing."""

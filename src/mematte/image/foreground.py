@@ -12,12 +12,12 @@ from mematte.errors import InputError
 from mematte.image.color import FloatArray
 from mematte.image.multilevel import foreground_bands
 
-DEFAULT_TILE_PX = 2048
-"""Side of what PyMatting is given; it takes about 90 bytes per pixel, 0.4 GB (measured)."""
+DEFAULT_WHOLE_PX = 2048
+"""Longest side of what PyMatting is given; it takes about 90 bytes per pixel, 0.4 GB (measured)."""
 
 
 def estimate_foreground(
-    image: FloatArray, alpha: FloatArray, *, tile_px: int = DEFAULT_TILE_PX
+    image: FloatArray, alpha: FloatArray, *, whole_px: int = DEFAULT_WHOLE_PX
 ) -> FloatArray:
     """The foreground's own colours, smooth where alpha says that there are none.
 
@@ -27,7 +27,7 @@ def estimate_foreground(
     Args:
         image: (H, W, 3) float32, display-referred or scene-linear (then perhaps above 1).
         alpha: (H, W) float32 in [0, 1].
-        tile_px: pictures no larger than this on either side are done by PyMatting, others in bands of as
+        whole_px: pictures no larger than this on either side are done by PyMatting, others in bands of as
             many pixels as a square of it; the colours are the same.
 
     Returns:
@@ -41,15 +41,15 @@ def estimate_foreground(
             f"Foreground colours need an image (H, W, 3) and an alpha (H, W) of one size; these are "
             f"{'x'.join(map(str, image.shape))} and {'x'.join(map(str, alpha.shape))}."
         )
-    if tile_px < 64:
-        raise InputError(f"A tile must have at least 64 px, not {tile_px}.")
+    if whole_px < 64:
+        raise InputError(f"whole_px must be at least 64, not {whole_px}.")
     height, width = alpha.shape
-    if height <= tile_px and width <= tile_px:
+    if height <= whole_px and width <= whole_px:
         return _estimate(image, alpha)
 
     foreground = np.empty(image.shape, np.float32)
     bands = foreground_bands(
-        (height, width), lambda rows: image[rows], lambda rows: alpha[rows], band_pixels=tile_px**2
+        (height, width), lambda rows: image[rows], lambda rows: alpha[rows], band_pixels=whole_px**2
     )
     for rows, colors in bands:
         foreground[rows] = colors

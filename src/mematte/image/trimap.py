@@ -11,7 +11,6 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Protocol
 
 import cv2
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from mematte.errors import InputError, SizeMismatchError, TrimapError
 from mematte.image.bands import row_bands
+from mematte.image.closing import Closing
 from mematte.image.color import FloatArray, as_float
 from mematte.image.file import PictureFile, open_picture
 from mematte.image.picture import PixelArray, Rows
@@ -106,7 +106,7 @@ class Trimap:
         return _scan(self.size, self.level_rows, image_size, patch_px)
 
 
-class TrimapFile:
+class TrimapFile(Closing):
     """An open trimap file: the levels of `read_trimap`, a few rows at a time. A context manager.
 
     Costs what the `PictureFile` costs that it reads: `memory_bytes`.
@@ -114,14 +114,6 @@ class TrimapFile:
 
     def __init__(self, picture: PictureFile) -> None:
         self._picture = picture
-
-    def __enter__(self) -> TrimapFile:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file; a second time does nothing."""

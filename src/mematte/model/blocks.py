@@ -17,6 +17,7 @@ from .ltrm import TokenRefinement
 from .router import Decide, Router
 
 LAYER_NORM_EPS = 1e-6
+RESIDUAL_HALO_TOKENS = 1  # what the residual convolution sees beyond a band
 
 
 class Routing(NamedTuple):

@@ -6,10 +6,10 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 
-import psutil
 import torch
 from torch import Tensor
 
+from mematte.engine.memory import free_bytes
 from mematte.errors import TrainingError
 from mematte.model import MEMatte, gumbel
 
@@ -79,9 +79,7 @@ def check_memory(need: Need, recipe: Recipe, available: int, ranks: int, where: 
 
 def available_bytes(device: torch.device, processes: int) -> int:
     """Free memory for each of the processes that share the device."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return int(psutil.virtual_memory().available) // processes
+    return free_bytes(device) // processes
 
 
 def _kept_bytes(network: MEMatte, size_px: int) -> int:
