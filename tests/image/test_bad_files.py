@@ -179,7 +179,7 @@ OUTPUTS: dict[str, Case] = {
     "no colour": (InputError, '"sky" is not a colour. Write "#rrggbb"', lambda _: parse_color("sky")),
     "colour beyond range": (InputError, "is not a colour", lambda _: parse_color("0,0,256")),
     "foreground of another size": (InputError, "one size; these are 4x5x3 and 5x4", lambda _: estimate_foreground(FLOATS, np.zeros((5, 4), np.float32))),
-    "tiny tile": (InputError, "at least 64 px, not 8", lambda _: estimate_foreground(FLOATS, FLOATS[..., 0], tile_px=8)),
+    "tiny tile": (InputError, "at least 64, not 8", lambda _: estimate_foreground(FLOATS, FLOATS[..., 0], whole_px=8)),
     "composite of another size": (InputError, "one size; these are 4x5x3 and 5x4", lambda _: composite(FLOATS, np.zeros((5, 4), np.float32), (0, 0, 0))),
     "grey background": (InputError, "background must be .*, not 4x5", lambda _: composite(FLOATS, FLOATS[..., 0], np.zeros((4, 5), np.uint8))),
 }  # fmt: skip
