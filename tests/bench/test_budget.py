@@ -49,3 +49,19 @@ def test_a_setting_is_measured_in_a_process_of_its_own_and_keeps_its_budget() ->
     assert row.planned_bytes <= row.memory
     assert 0.9 < row.prediction < 1.4
     assert row.seconds > 0
+
+
+def test_a_setting_that_fails_is_reported_and_the_others_are_measured() -> None:
+    failed = []
+    impossible = Setting((64, 64), "tiny", "float32", memory=1_000_000)
+    possible = Setting((64, 64), "tiny", "float32", tightness=2.0)
+
+    rows = measure_all(
+        [impossible, possible],
+        threads=1,
+        on_failure=lambda setting, error: failed.append((setting, str(error))),
+    )
+
+    assert [row.setting.size for row in rows] == [(64, 64)]
+    assert failed[0][0] == impossible
+    assert "do not fit into 1 MB" in failed[0][1]

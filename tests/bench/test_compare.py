@@ -54,7 +54,9 @@ def test_a_mistyped_name_is_told_before_anything_is_measured() -> None:
 
 
 def test_a_row_that_fails_says_why() -> None:
-    with pytest.raises(MatteError, match=r"weights:nowhere.safetensors at 64 px failed: .*nowhere"):
+    with pytest.raises(
+        MatteError, match=r"failed \(measure weights:nowhere.safetensors 64 1 1\): .*no such file"
+    ):
         compare(["weights:nowhere.safetensors"], [64], threads=1, repeats=1)
 
 

@@ -7,8 +7,6 @@ them from file to file and holds the process's peak against its plan.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,8 +19,12 @@ import numpy as np
 from mematte.errors import BudgetError, MatteError
 from mematte.image import alpha_writer, open_picture, open_trimap, picture_writer
 
+from .child import last_line_of, threads_or_all
+
 DEFAULT_SIZES = ((1024, 1024), (2048, 2048), (3464, 3464), (4872, 6017))
 SEARCH_PIXELS = (200_000, 12_000_000)  # of a random setting's picture
+# The least is known before the first try; what that leaves behind in the process is not.
+SEARCH_TIGHTNESS = (1.03, 2.5)
 _BAND_ROWS = 256
 
 
@@ -73,7 +75,7 @@ def random_settings(count: int, seed: int = 0) -> list[Setting]:
                 size=(max(1, int((pixels / aspect) ** 0.5)), max(1, int((pixels * aspect) ** 0.5))),
                 network=str(rng.choice(["tiny", "small"])),
                 precision="float32",
-                tightness=float(np.exp(rng.uniform(0, np.log(2.5)))),
+                tightness=float(np.exp(rng.uniform(*np.log(SEARCH_TIGHTNESS)))),
                 unknown_share=float(rng.choice([0.02, 0.1, 0.3, 1.0])),
             )
         )
@@ -84,37 +86,34 @@ def measure_all(
     settings: Iterable[Setting],
     threads: int | None = None,
     on_row: Callable[[BudgetRow], None] = lambda _: None,
+    on_failure: Callable[[Setting, MatteError], None] | None = None,
 ) -> list[BudgetRow]:
     """Measure settings one after the other, each in a process of its own.
 
+    Args:
+        threads: per process; None = all cores.
+        on_row: told every row when it is there.
+        on_failure: told what failed; the others are measured all the same.
+
     Raises:
-        MatteError: one failed; its last words are in the message.
+        MatteError: one failed and there is no `on_failure`; its last words are in the message.
     """
-    rows = []
+    rows, count = [], threads_or_all(threads)
     for setting in settings:
         with tempfile.TemporaryDirectory(prefix="mematte-bench-") as folder:
             file = Path(folder) / "setting.json"
             file.write_text(json.dumps(asdict(setting)))
             # The files are made by another process: what writing them takes is not the engine's.
-            _run(["make", str(file), folder], threads)
-            rows.append(_row(json.loads(_run(["matte", str(file), folder], threads))))
+            try:
+                last_line_of("budget", ["make", str(file), folder], count)
+                rows.append(_row(json.loads(last_line_of("budget", ["matte", str(file), folder], count))))
+            except MatteError as error:
+                if on_failure is None:
+                    raise
+                on_failure(setting, error)
+                continue
         on_row(rows[-1])
     return rows
-
-
-def _run(arguments: list[str], threads: int | None) -> str:
-    count = str(threads or os.cpu_count() or 1)
-    child = subprocess.run(
-        [sys.executable, "-m", "mematte.bench.budget", *arguments],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": count},
-        check=False,
-    )
-    if child.returncode:
-        last = child.stderr.strip().splitlines()[-1] if child.stderr.strip() else f"status {child.returncode}"
-        raise MatteError(f"A measurement failed: {last}")
-    return child.stdout.splitlines()[-1] if child.stdout else ""
 
 
 def _row(said: dict[str, object]) -> BudgetRow:
@@ -161,8 +160,8 @@ def make_weights(setting: Setting, folder: Path) -> None:
 
 def matte_files(setting: Setting, folder: Path) -> dict[str, object]:
     """Matte the files within the setting's memory, and say what it took."""
-    from mematte.engine import Results, job_of_files, make_plan, matte_to_files
-    from mematte.engine.memory import peak_process_bytes, process_bytes, total_bytes
+    from mematte.engine import Results, matte_to_files
+    from mematte.engine.memory import peak_process_bytes, total_bytes
     from mematte.weights import load_weights
 
     from .contenders import QuarterEngine
@@ -174,8 +173,9 @@ def matte_files(setting: Setting, folder: Path) -> dict[str, object]:
     with open_picture(folder / "photo.tif") as photo, open_trimap(folder / "trimap.tif") as trimap:
         engine.memory = setting.memory or total_bytes(engine.device)
         if setting.tightness is not None:
+            engine.memory = 1
             try:
-                make_plan(job_of_files(engine, photo, trimap, results), 0, process_bytes())
+                matte_to_files(engine, photo, trimap, results)
             except BudgetError as error:
                 engine.memory = int(setting.tightness * error.least)
         start = time.perf_counter()
@@ -206,6 +206,8 @@ def table(rows: Sequence[BudgetRow]) -> str:
             f"| {row.setting.unknown_share:.0%} | {budget} | {row.planned_bytes / 1e6:,.0f} MB "
             f"| {row.peak_bytes / 1e6:,.0f} MB | {row.prediction:.2f} | {row.seconds:.1f} |"
         )
+    if not rows:
+        return "Nothing was measured."
     kept = sum(row.keeps_budget for row in rows)
     predictions = [row.prediction for row in rows]
     lines += [

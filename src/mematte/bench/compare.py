@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Sequence
 
-from mematte.errors import MatteError
-
+from .child import last_line_of, threads_or_all
 from .contenders import check_name
 from .measure import Row
 
@@ -38,19 +34,15 @@ def compare(
     rows = []
     for side_px in sides_px:
         for name in contenders:
-            rows.append(_row(name, side_px, threads or os.cpu_count() or 1, repeats))
+            rows.append(_row(name, side_px, threads_or_all(threads), repeats))
             on_row(rows[-1])
     return rows
 
 
 def _row(name: str, side_px: int, threads: int, repeats: int) -> Row:
-    command = [sys.executable, "-m", "mematte.bench.measure", name, str(side_px), str(repeats), str(threads)]
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    child = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    if child.returncode:
-        last = child.stderr.strip().splitlines()[-1] if child.stderr.strip() else f"status {child.returncode}"
-        raise MatteError(f"{name} at {side_px} px failed: {last}")
-    return Row(**json.loads(child.stdout.splitlines()[-1]))
+    return Row(
+        **json.loads(last_line_of("measure", [name, str(side_px), str(repeats), str(threads)], threads))
+    )
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from .floors import floors
 from .memory import memory
 from .speed import speed
 
@@ -18,5 +19,5 @@ def _bench() -> None:
     """
 
 
-for command in (speed, memory):
+for command in (speed, memory, floors):
     app.command()(command)

@@ -53,18 +53,28 @@ def memory(
     """
     from mematte.bench.budget import DEFAULT_SIZES, BudgetRow, Setting, measure_all, random_settings, table
     from mematte.engine.memory import parse_memory
+    from mematte.errors import MatteError
 
     def say(row: BudgetRow) -> None:
         if not quiet:
             height, width = row.setting.size
             typer.echo(f"{width}x{height} px, {row.setting.network}: {row.seconds:.1f} s", err=True)
 
+    failed: list[Setting] = []
+
+    def note(setting: Setting, error: MatteError) -> None:
+        failed.append(setting)
+        typer.echo(f"Error: {setting}: {error}", err=True)
+
     settings = random_settings(random, seed) or [
         Setting(size, network, precision, parse_memory(budget) if budget else None, None, unknown)
         for network in networks or ["small"]
         for size in ([_size(text) for text in sizes] if sizes else DEFAULT_SIZES)
     ]
-    typer.echo(table(measure_all(settings, threads, say)))
+    typer.echo(table(measure_all(settings, threads, say, note)))
+    if failed:
+        typer.echo(f"Error: {len(failed)} of {len(settings)} settings failed.", err=True)
+        raise typer.Exit(1)
 
 
 def _size(text: str) -> tuple[int, int]:
