@@ -30,7 +30,9 @@ DEFAULT_MAX_GLOBAL_TOKENS = 18_500  # the published cap at inference
 _WINDOW, _MLP, _RESIDUAL, _REFINE, _ROUTER, _QUERY = 8.3, 9.3, 9.0, 13.5, 3.0, 4.5
 _TOKEN_BYTES = 40  # a router's decision: two log-probabilities, margins, flags
 _PREPARED_BYTES = 56  # a pixel on its way from file to network: float32 colours, twice, and what is read
-_FIXED_BYTES = 72_000_000  # code that runs for the first time, threads, the libraries' scratch memory
+# Code that runs for the first time and threads; per channel the libraries' scratch memory and the weights as
+# they reorder them.
+_FIXED_BYTES, _FIXED_BYTES_PER_CHANNEL = 12_000_000, 208_000
 # What a piece takes with the gaps between blocks that are kept, relative to itself.
 _GAPS = 2.8
 
@@ -195,7 +197,8 @@ def needs(job: Job, pieces: Pieces, tile: tuple[int, int] | None = None) -> dict
     height, width = sides(job.grid, pieces.piece_tokens)
     piece = height * width
     decisions = tokens * (1 + spec.blocks.count("R"))
-    kept = job.beside_bytes + job.map_bytes + decisions + _FIXED_BYTES
+    fixed = _FIXED_BYTES + spec.channels * _FIXED_BYTES_PER_CHANNEL
+    kept = job.beside_bytes + job.map_bytes + decisions + fixed
 
     def around(halo: int) -> int:
         """Tokens of a piece and of what its convolution sees beyond it."""
