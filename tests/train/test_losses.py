@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mematte.model.blocks import Routing
 from mematte.train.batr import attending_shares, batch_constraint, image_constraint
-from mematte.train.losses import distillation, laplacian, matting_losses, region_l1
+from mematte.train.losses import distillation, laplacian, matting_losses, region_l1, region_l2
 
 PUBLISHED = {
     "unknown_l1": "unknown_l1_loss",
@@ -114,3 +114,24 @@ def test_distillation_is_the_mean_squared_difference_of_the_features() -> None:
     student, teacher = torch.zeros(1, 2, 2, 3), torch.full((1, 2, 2, 3), 2.0)
 
     assert distillation(student, teacher).item() == 4
+
+
+def test_squares_are_least_at_the_mean_where_l1_is_least_at_the_median() -> None:
+    truth = torch.tensor([0.0, 0.0, 1.0]).view(1, 1, 1, 3)
+    region = torch.ones_like(truth)
+    levels = torch.linspace(0, 1, 301)
+    least = {
+        loss.__name__: float(
+            levels[int(torch.stack([loss(level * region, truth, region) for level in levels]).argmin())]
+        )
+        for loss in (region_l1, region_l2)
+    }
+    assert least["region_l1"] == 0
+    assert least["region_l2"] == pytest.approx(1 / 3, abs=1e-2)
+
+
+def test_squares_see_only_their_region() -> None:
+    alpha, truth = torch.zeros(1, 1, 2, 2), torch.tensor([[0.5, 1.0], [1.0, 1.0]]).view(1, 1, 2, 2)
+    region = torch.tensor([[1.0, 0.0], [0.0, 0.0]]).view(1, 1, 2, 2)
+    assert region_l2(alpha, truth, region) == 0.25
+    assert region_l2(alpha, truth, 0 * region) == 0

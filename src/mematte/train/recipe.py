@@ -34,9 +34,10 @@ class Crops:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """What the total loss is a sum of. The published recipe has 1 everywhere and no balance."""
+    """What the total loss is a sum of. The published recipe has 1 everywhere, no squares and no balance."""
 
     unknown_l1: float = 1.0
+    unknown_l2: float = 0.0  # squares: lower MSE where the network cannot tell, softer edges
     known_l1: float = 1.0
     laplacian: float = 1.0
     gradient: float = 1.0
