@@ -26,8 +26,8 @@ def region_l1(alpha: Tensor, truth: Tensor, region: Tensor) -> Tensor:
 def region_l2(alpha: Tensor, truth: Tensor, region: Tensor) -> Tensor:
     """Mean (alpha - truth)^2 over the pixels of `region`; 0 where the region is empty.
 
-    L1 is least at the median of what a pixel may be, which where the network cannot tell is all or nothing; the
-    square is least at the mean, as is the MSE that mattes are compared by. Ours; the published recipe has none.
+    L1 is least at the median of what a pixel may be, which where the network cannot tell is all or nothing;
+    the square is least at the mean, as is the MSE that mattes are compared by. Ours, not the paper's.
     """
     return ((alpha - truth).square() * region).sum() / _pixels(region)
 
