@@ -19,7 +19,7 @@ from mematte.data.pictures import as_folders
 from mematte.data.procedural import MatteBank
 from mematte.data.procedural.colours import MATERIALS, colour_drawing, draw_palette, lit
 from mematte.data.shelf import DEFAULT_MEMORY_BYTES
-from mematte.data.trimaps import make_trimap
+from mematte.data.trimaps import CAREFUL_STYLES, STYLES, make_trimap
 from mematte.errors import DataError, InputError
 
 Bytes = NDArray[np.uint8]
@@ -40,6 +40,9 @@ CLUTTER_CHANCE = 0.07  # a foreground-like object that belongs to the background
 SIMILAR_CHANCE = 0.2  # the background's mean colour moved towards the foreground's
 # Levels of 255 between foreground and background, on average: with less nobody could tell them apart.
 LEAST_CONTRAST = 12
+# What most photographs that people cut out have: a subject that stands out, a clean file, a careful trimap.
+PLAIN_CONTRAST = 35
+PLAIN_DEGRADED_CHANCE = 0.3
 # Strand-like kinds, whose colour changes slowly along each strand.
 THIN_KINDS = {"hair", "net", "mesh", "basket", "web", "stems", "twigs", "feather", "grass", "wool"}
 _ATTEMPTS = 6
@@ -73,6 +76,10 @@ class CropSource:
         procedural_share: of objects that are drawn; the others are foregrounds. Without foregrounds all are.
         photograph_share: of crops that are parts of photographs; the others are composites. Without
             foregrounds and with a `procedural_share` of 0 all are.
+        hard_share: of composites that may have all that makes matting hard: backgrounds like the foreground,
+            hardly any contrast, noise, sloppy trimaps. The others are plain.
+        enlarged_share: of composites made at half their size and enlarged, as `Engine` shows small pictures
+            to a network. They ask for an even `size_px`.
         foreground_px, background_px, photograph_px: the longer side that pictures are reduced to.
         memory_bytes: for pictures, shared by all processes.
         bank: where drawings come from.
@@ -92,19 +99,28 @@ class CropSource:
         *,
         procedural_share: float = PROCEDURAL_SHARE,
         photograph_share: float = PHOTOGRAPH_SHARE,
+        hard_share: float = 1.0,
+        enlarged_share: float = 0.0,
         foreground_px: int = 1100,
         background_px: int = 900,
         photograph_px: int = 1100,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
         bank: MatteBank | None = None,
     ) -> None:
-        for name, share in (("procedural_share", procedural_share), ("photograph_share", photograph_share)):
+        shares = {
+            "procedural_share": procedural_share,
+            "photograph_share": photograph_share,
+            "hard_share": hard_share,
+            "enlarged_share": enlarged_share,
+        }
+        for name, share in shares.items():
             if not 0 <= share <= 1:
                 raise InputError(f"{name} must be from 0 to 1, not {share}.")
         front, behind, real = map(as_folders, (foregrounds, backgrounds, photographs))
         objects = bool(front) or procedural_share > 0
         self._procedural_share = procedural_share if front else 1.0
         self._photograph_share = (photograph_share if objects else 1.0) if real else 0.0
+        self._hard_share, self._enlarged_share = hard_share, enlarged_share
         _check_sets(objects, bool(behind), bool(real), self._photograph_share)
         cv2.setNumThreads(1)  # crops are made in parallel by processes, not by threads in each
         # Each set may take an equal part of the memory that those before it have left.
@@ -128,13 +144,20 @@ class CropSource:
         """One crop of `size_px` squared."""
         if rng.random() < self._photograph_share:
             return self._photograph(rng, size_px)
+        hard = rng.random() < self._hard_share
+        if rng.random() < self._enlarged_share:
+            return enlarged(self._composite(rng, size_px // 2, hard))
+        return self._composite(rng, size_px, hard)
+
+    def _composite(self, rng: Random, size_px: int, hard: bool) -> Crop:
+        """A foreground over a background."""
         for _ in range(_ATTEMPTS):
             colour, alpha = self._object(rng, size_px)
             if rng.random() < MERGE_CHANCE:
                 colour, alpha = self._merge(colour, alpha, *self._object(rng, size_px))
             colour, alpha = self._blurred(rng, colour, alpha)
             exact = clean_alpha(alpha).astype(np.float32) / np.float32(255)
-            trimap = make_trimap(exact, rng)
+            trimap = make_trimap(exact, rng, STYLES if hard else CAREFUL_STYLES)
             if _asks_enough(trimap, rng):
                 break
         if rng.random() < LIGHT_CHANCE:
@@ -143,15 +166,18 @@ class CropSource:
         if rng.random() < RIM_CHANCE:
             colour = compose.shade_rim(colour, alpha, rng.uniform(2, 14), rng.uniform(-0.25, 0.6))
         for _ in range(_ATTEMPTS):
-            background = self._background(rng, size_px, colour)
+            background = self._background(rng, size_px, colour, hard)
             if rng.random() < SHADOW_CHANCE:
                 background = compose.cast_shadow(background, alpha, rng)
-            if compose.contrast(colour, background, (trimap == 128) & (exact > 0)) > LEAST_CONTRAST:
+            contrast = compose.contrast(colour, background, (trimap == 128) & (exact > 0))
+            if contrast > (LEAST_CONTRAST if hard else PLAIN_CONTRAST):
                 break
         image = compose.over(colour, exact, background)
         if rng.random() < 0.4:
             image = compose.jitter_colour(image, rng, 0.5)
-        return Crop(compose.degrade(image, rng), exact, trimap)
+        if hard or rng.random() < PLAIN_DEGRADED_CHANCE:
+            image = compose.degrade(image, rng)
+        return Crop(image, exact, trimap)
 
     def _photograph(self, rng: Random, size_px: int) -> Crop:
         """A part of a real photograph."""
@@ -251,12 +277,12 @@ class CropSource:
         pattern = matte.pyramid.warp(view, size_px)[..., 3]
         return pattern.astype(np.float32) / np.float32(255)
 
-    def _background(self, rng: Random, size_px: int, foreground: Bytes) -> Bytes:
-        """What is behind: mostly a sharp photograph, sometimes confusingly like the foreground."""
+    def _background(self, rng: Random, size_px: int, foreground: Bytes, hard: bool) -> Bytes:
+        """What is behind: mostly a sharp photograph, where it is hard confusingly like the foreground."""
         chance = rng.random()
         if chance < 0.1:
             background = compose.smooth_colours(rng, size_px)
-        elif chance < 0.14:
+        elif hard and chance < 0.14:
             # The foreground's own texture, mirrored: only the shading tells them apart.
             background = np.ascontiguousarray(foreground[::-1])
         else:
@@ -266,10 +292,10 @@ class CropSource:
             background = compose.blur(background, float(np.exp(rng.uniform(-0.5, 2.2))))
         if rng.random() < 0.4:
             background = compose.jitter_colour(background, rng)
-        if rng.random() < CLUTTER_CHANCE:
+        if hard and rng.random() < CLUTTER_CHANCE:
             colour, alpha = self._object(rng, size_px)
             background = compose.over(colour, alpha.astype(np.float32) / np.float32(255), background)
-        if rng.random() < SIMILAR_CHANCE:
+        if hard and rng.random() < SIMILAR_CHANCE:
             background = compose.match_colour(background, foreground, rng.uniform(0.3, 1.0))
         return background
 
@@ -295,6 +321,15 @@ class CropSource:
         else:
             return colour, alpha
         return compose.blur(colour, sigma), compose.blur(alpha, sigma)
+
+
+def enlarged(crop: Crop) -> Crop:
+    """A crop at twice its size, made as `Engine` makes small pictures larger before a network sees them."""
+    size = (2 * crop.image.shape[1], 2 * crop.image.shape[0])
+    alpha = cv2.resize(crop.alpha, size, interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    trimap = crop.trimap.repeat(2, axis=0).repeat(2, axis=1)
+    alpha = np.where(trimap == 128, alpha, trimap == 255).astype(np.float32)
+    return Crop(cast(Bytes, cv2.resize(crop.image, size, interpolation=cv2.INTER_CUBIC)), alpha, trimap)
 
 
 def _asks_enough(trimap: Bytes, rng: Random) -> bool:

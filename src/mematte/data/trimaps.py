@@ -5,6 +5,7 @@ Every function keeps the contract: where the trimap is 0 the alpha is exactly 0,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 import cv2
@@ -25,6 +26,8 @@ STYLES: dict[str, float] = {
     "mask": 0.06,  # from a soft mask, as the tools do that make trimaps of masks
     "scribble": 0.06,  # nearly all unknown, a few safe spots stay known
 }
+# What people make who take their time.
+CAREFUL_STYLES: dict[str, float] = {"band": 0.3, "wobbly": 0.3, "dabs": 0.4}
 # People paint known regions with a round brush and leave small holes unknown.
 BRUSH_CHANCE = 0.35
 SPECKS_CHANCE = 0.5
@@ -46,9 +49,9 @@ def smooth_field(rng: np.random.Generator, size_px: int, cells: int) -> Floats:
     return cast(Floats, cv2.resize(grid, (size_px, size_px), interpolation=cv2.INTER_CUBIC))
 
 
-def make_trimap(alpha: Floats, rng: np.random.Generator) -> Bytes:
-    """(S, S) alpha in [0, 1] -> (S, S) trimap {0, 128, 255} in a style drawn from `STYLES`."""
-    style = str(rng.choice(list(STYLES), p=list(STYLES.values())))
+def make_trimap(alpha: Floats, rng: np.random.Generator, styles: Mapping[str, float] = STYLES) -> Bytes:
+    """(S, S) alpha in [0, 1] -> (S, S) trimap {0, 128, 255} in a style drawn from `styles`."""
+    style = str(rng.choice(list(styles), p=list(styles.values())))
     foreground, background = _DRAWN[style](alpha, rng)
     size_px = alpha.shape[0]
     if style != "dabs" and rng.random() < BRUSH_CHANCE:

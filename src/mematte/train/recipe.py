@@ -60,6 +60,8 @@ class Recipe:
     photographs: tuple[str, ...] = ()  # pictures with alpha, shown as they are
     procedural_share: float = 0.5  # of the composites whose foreground is drawn
     photograph_share: float = 0.5  # of the crops, where there are photographs
+    hard_share: float = 1.0  # of the composites with all that makes matting hard; the others are plain
+    enlarged_share: float = 0.0  # of the composites, enlarged as small pictures are for the network
     crops_per_drawing: int = 64  # every process makes each drawing: a few hundred with many processes
     augmentation: Literal["photographic", "published", "on_device"] = "photographic"
 
@@ -148,6 +150,8 @@ class Recipe:
                 not 0 <= self.photograph_share <= 1,
                 f"photograph_share={self.photograph_share} is not in [0, 1]",
             ),
+            (not 0 <= self.hard_share <= 1, f"hard_share={self.hard_share} is not in [0, 1]"),
+            (not 0 <= self.enlarged_share <= 1, f"enlarged_share={self.enlarged_share} is not in [0, 1]"),
             (not 0 <= self.target_share <= 1, f"target_share={self.target_share} is not in [0, 1]"),
             (not 0 <= self.averaging < 1, f"averaging={self.averaging} is not in [0, 1)"),
             (not 0 <= self.decay_share <= 1, f"decay_share={self.decay_share} is not in [0, 1]"),

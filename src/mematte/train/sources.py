@@ -46,4 +46,6 @@ def crop_source(recipe: Recipe) -> Source:
         photographs,
         procedural_share=recipe.procedural_share,
         photograph_share=recipe.photograph_share,
+        hard_share=recipe.hard_share,
+        enlarged_share=recipe.enlarged_share,
     )
