@@ -15,7 +15,9 @@ import pytest
 from mematte.data import crops
 from mematte.data.crops import Crop, CropSource
 from mematte.data.procedural import MatteBank
+from mematte.engine import scene
 from mematte.errors import DataError, InputError
+from mematte.image import Picture, Trimap
 
 MakePictures = Callable[[Path], tuple[Path, Path]]
 MakeSource = Callable[[tuple[Path, Path]], CropSource]
@@ -97,7 +99,7 @@ def test_image_is_the_composite_of_its_alpha(
     monkeypatch.setattr(
         CropSource,
         "_background",
-        lambda _self, _rng, size_px, _front: np.full((size_px, size_px, 3), grey, np.uint8),
+        lambda _self, _rng, size_px, *_: np.full((size_px, size_px, 3), grey, np.uint8),
     )
     source, rng = CropSource(*folders, procedural_share=0), np.random.default_rng(0)
     for _ in range(20):
@@ -273,7 +275,7 @@ def test_nothing_to_train_on_is_an_error(folders: tuple[Path, Path]) -> None:
         CropSource(backgrounds=folders[1], procedural_share=0)
 
 
-@pytest.mark.parametrize("name", ["procedural_share", "photograph_share"])
+@pytest.mark.parametrize("name", ["procedural_share", "photograph_share", "hard_share", "enlarged_share"])
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
 def test_shares_outside_0_to_1_are_errors(folders: tuple[Path, Path], name: str, share: float) -> None:
     with pytest.raises(InputError, match=f"{name} must be from 0 to 1"):
@@ -283,3 +285,65 @@ def test_shares_outside_0_to_1_are_errors(folders: tuple[Path, Path], name: str,
 def test_drawings_alone_need_only_backgrounds(folders: tuple[Path, Path]) -> None:
     source = CropSource(backgrounds=folders[1], bank=MatteBank(size_px=160, capacity=2))
     assert (source.sample(np.random.default_rng(0), 64).trimap == 128).any()
+
+
+def test_plain_composites_stand_out_more_than_hard_ones(folders: tuple[Path, Path]) -> None:
+    def unknown_and_noise(hard_share: float) -> tuple[float, float]:
+        bank = MatteBank(size_px=160, capacity=4)
+        source, rng = CropSource(*folders, bank=bank, hard_share=hard_share), np.random.default_rng(3)
+        made = [source.sample(rng, 96) for _ in range(60)]
+        ripple = [np.abs(np.diff(crop.image.astype(float), axis=1))[crop.trimap[:, 1:] == 0] for crop in made]
+        unknown = np.mean([(crop.trimap == 128).mean() for crop in made])
+        return float(unknown), float(np.mean([part.mean() for part in ripple if part.size]))
+
+    hard, plain = unknown_and_noise(1.0), unknown_and_noise(0.0)
+
+    assert plain[0] < hard[0]  # careful trimaps leave less to find out
+    assert plain[1] < hard[1]  # and less noise lies over the known background
+
+
+def test_a_plain_background_is_not_made_like_the_foreground(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[float] = []
+    monkeypatch.setattr(
+        crops.compose, "match_colour", lambda picture, _, share: moved.append(share) or picture
+    )
+    source, rng = CropSource(*folders, procedural_share=0, hard_share=0), np.random.default_rng(0)
+    for _ in range(40):
+        source.sample(rng, 64)
+    assert not moved
+
+
+def test_enlarged_crops_are_what_the_engine_makes_of_crops_half_as_large(folders: tuple[Path, Path]) -> None:
+    small = CropSource(*folders, procedural_share=0).sample(np.random.default_rng(4), 48)
+
+    made = crops.enlarged(small)
+
+    shown, trimap = scene.enlarged(Picture(small.image, False), Trimap(small.trimap), 2)
+    np.testing.assert_array_equal(made.image, shown.pixels)
+    np.testing.assert_array_equal(made.trimap, trimap.levels)
+    assert made.alpha.shape == (96, 96)
+    assert set(np.unique(made.alpha[made.trimap != 128])) <= {0.0, 1.0}
+    # Reduced again, as the engine reduces what the network says, it is nearly the alpha it was made of.
+    back = scene.reduced(made.alpha, small.trimap, 2)
+    assert np.abs(back - small.alpha).mean() < 0.01
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_the_share_of_enlarged_crops_is_the_one_asked_for(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    sides: list[int] = []
+    original = CropSource._composite
+
+    def noted(self: CropSource, rng: np.random.Generator, size_px: int, hard: bool) -> crops.Crop:
+        sides.append(size_px)
+        return original(self, rng, size_px, hard)
+
+    monkeypatch.setattr(CropSource, "_composite", noted)
+    source, rng = CropSource(*folders, procedural_share=0, enlarged_share=share), np.random.default_rng(0)
+    for _ in range(100):
+        assert source.sample(rng, 64).image.shape == (64, 64, 3)
+    assert set(sides) <= {32, 64}
+    assert abs(sides.count(32) - 100 * share) < 15
