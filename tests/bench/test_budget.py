@@ -2,7 +2,10 @@
 
 from dataclasses import replace
 
-from mematte.bench.budget import BudgetRow, Setting, make_files, measure_all, random_settings, table
+import pytest
+
+from mematte.bench.budget import BudgetRow, Setting, growth, make_files, measure_all, random_settings, table
+from mematte.errors import InputError
 from mematte.image import UNKNOWN, read_picture, read_trimap
 
 ROW = BudgetRow(
@@ -65,3 +68,22 @@ def test_a_setting_that_fails_is_reported_and_the_others_are_measured() -> None:
     assert [row.setting.size for row in rows] == [(64, 64)]
     assert failed[0][0] == impossible
     assert "do not fit into 1 MB" in failed[0][1]
+
+
+def test_growth_is_the_power_that_the_seconds_follow() -> None:
+    def row(side: int, seconds: float, share: float = 0.2) -> BudgetRow:
+        setting = Setting((side, side), "tiny", unknown_share=share)
+        return BudgetRow(setting, "float32", seconds, 10, 10, 10, 18500)
+
+    square = [row(side, 3e-6 * side**3) for side in (2048, 4096, 8192)]  # pixels to the power of 1.5
+
+    assert growth(square) == pytest.approx(1.5)
+    assert growth([*square, row(512, 1e9)]) == pytest.approx(1.5)  # small pictures tell nothing of it
+    assert growth(square[:1]) is None
+    assert growth([*square, row(4096, 1.0, share=0.5)]) is None
+    assert "tiny: seconds grow with the pixels to the power of 1.50" in table(square)
+
+
+def test_a_mistyped_network_is_told_before_anything_is_measured() -> None:
+    with pytest.raises(InputError, match="no contender 'mematte:huge'"):
+        measure_all([Setting((100_000, 100_000)), Setting((64, 64), "huge")])

@@ -1,5 +1,8 @@
 """The benchmark's own arithmetic, and one small row measured for real. Nothing here judges a time."""
 
+from pathlib import Path
+
+import cv2
 import pytest
 from typer.testing import CliRunner
 
@@ -68,3 +71,42 @@ def test_the_command_prints_the_table_on_stdout() -> None:
     assert result.exit_code == 0
     assert result.stdout.startswith("| picture | network | seconds |")
     assert "mematte:tiny:float32 at 32 px" in result.stderr
+
+
+def test_a_peer_that_fails_does_not_stop_the_others() -> None:
+    failures: list[tuple[str, int, str]] = []
+
+    rows = compare(
+        ["weights:nowhere.safetensors", "mematte:tiny:float32"],
+        [64],
+        threads=1,
+        repeats=1,
+        on_failure=lambda name, side_px, error: failures.append((name, side_px, str(error))),
+    )
+
+    assert [row.contender for row in rows] == ["mematte:tiny:float32"]
+    ((name, side_px, words),) = failures
+    assert (name, side_px) == ("weights:nowhere.safetensors", 64)
+    assert "no such file" in words
+    assert "| mematte:tiny:float32 |" in table(rows)  # against itself, the first that was measured
+    assert table([]) == "Nothing was measured."
+
+
+def test_the_command_names_what_failed_draws_the_rest_and_ends_with_status_1(tmp_path: Path) -> None:
+    plot = tmp_path / "plot.png"
+    arguments = ["mematte:tiny:float32", "weights:nowhere.safetensors", "--side", "64"]
+
+    result = CliRunner().invoke(
+        app, ["bench", "speed", *arguments, "--threads", "1", "--repeats", "1", "--plot", str(plot)]
+    )
+
+    assert result.exit_code == 1
+    assert "1 failed: weights:nowhere.safetensors at 64 px" in result.stderr
+    assert "| mematte:tiny:float32 |" in result.stdout
+    assert cv2.imread(str(plot)) is not None
+
+
+def test_teachers_can_be_measured_too() -> None:
+    (row,) = compare(["mematte:tiny-teacher:float32"], [64], threads=1, repeats=1)
+
+    assert row.contender == "mematte:tiny-teacher:float32"

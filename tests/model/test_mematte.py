@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mematte.model import SPECS, TINY, MEMatte, ModelSpec, everyone, gumbel, pad, teacher, within_budget
+from mematte.model import STUDENTS, TINY, MEMatte, ModelSpec, everyone, gumbel, pad, teacher, within_budget
 from mematte.model.blocks import GlobalBlock, RoutedBlock, WindowBlock
 
 Make = Callable[..., MEMatte]
@@ -34,8 +34,8 @@ def test_the_string_draws_the_blocks(small_spec: ModelSpec, random_network: Make
 
 
 def test_named_networks_draw_eight_windows_and_four_routed_blocks() -> None:
-    assert {spec.blocks for spec in SPECS.values()} == {"WWRWWRWWRWWR"}
-    assert {name: (spec.channels, spec.heads) for name, spec in SPECS.items()} == {
+    assert {spec.blocks for spec in STUDENTS.values()} == {"WWRWWRWWRWWR"}
+    assert {name: (spec.channels, spec.heads) for name, spec in STUDENTS.items()} == {
         "tiny": (192, 3),
         "small": (384, 6),
         "base": (768, 12),

@@ -20,11 +20,13 @@ from mematte.errors import BudgetError, MatteError
 from mematte.image import alpha_writer, open_picture, open_trimap, picture_writer
 
 from .child import last_line_of, threads_or_all
+from .contenders import QuarterEngine, check_name
 
 DEFAULT_SIZES = ((1024, 1024), (2048, 2048), (3464, 3464), (4872, 6017))
 SEARCH_PIXELS = (200_000, 12_000_000)  # of a random setting's picture
 # The least is known before the first try; what that leaves behind in the process is not.
 SEARCH_TIGHTNESS = (1.03, 2.5)
+_LARGE_PIXELS = 4_000_000
 _BAND_ROWS = 256
 
 
@@ -33,7 +35,7 @@ class Setting:
     """One picture and what it may take. Sizes are (height, width) px, memory is bytes."""
 
     size: tuple[int, int]
-    network: str = "small"  # a name of `mematte.model.SPECS`, or that name with "-teacher"
+    network: str = "small"  # a name of `mematte.model.SPECS`
     precision: str = "auto"
     memory: int | None = None  # None: ample
     tightness: float | None = None  # instead: so many times the least that suffices
@@ -96,9 +98,13 @@ def measure_all(
         on_failure: told what failed; the others are measured all the same.
 
     Raises:
+        InputError: no network is called so.
         MatteError: one failed and there is no `on_failure`; its last words are in the message.
     """
     rows, count = [], threads_or_all(threads)
+    settings = list(settings)
+    for setting in settings:
+        check_name(f"mematte:{setting.network}")  # before the first one's minutes
     for setting in settings:
         with tempfile.TemporaryDirectory(prefix="mematte-bench-") as folder:
             file = Path(folder) / "setting.json"
@@ -149,13 +155,12 @@ def make_weights(setting: Setting, folder: Path) -> None:
     """A file of random weights: loading it is part of what a process takes."""
     import torch
 
-    from mematte.model import SPECS, MEMatte, teacher
+    from mematte.model import SPECS, MEMatte
     from mematte.weights import save_weights, weights_of
 
     torch.manual_seed(0)
-    name = setting.network.removesuffix("-teacher")
-    spec = SPECS[name] if name == setting.network else teacher(SPECS[name])
-    save_weights(weights_of(MEMatte(spec), name="random", licence="none"), folder / "weights.safetensors")
+    network = MEMatte(SPECS[setting.network])
+    save_weights(weights_of(network, name="random", licence="none"), folder / "weights.safetensors")
 
 
 def matte_files(setting: Setting, folder: Path) -> dict[str, object]:
@@ -163,8 +168,6 @@ def matte_files(setting: Setting, folder: Path) -> dict[str, object]:
     from mematte.engine import Results, matte_to_files
     from mematte.engine.memory import peak_process_bytes, total_bytes
     from mematte.weights import load_weights
-
-    from .contenders import QuarterEngine
 
     engine = QuarterEngine(
         load_weights(folder / "weights.safetensors"), device="cpu", precision=setting.precision
@@ -215,7 +218,26 @@ def table(rows: Sequence[BudgetRow]) -> str:
         f"{kept} of {len(rows)} stayed within their memory; predicted / measured from "
         f"{min(predictions):.2f} to {max(predictions):.2f}.",
     ]
+    for network in dict.fromkeys(row.setting.network for row in rows):
+        power = growth([row for row in rows if row.setting.network == network])
+        if power is not None:
+            lines.append(
+                f"{network}: seconds grow with the pixels to the power of {power:.2f} from 4 megapixels on."
+            )
     return "\n".join(lines)
+
+
+def growth(rows: Sequence[BudgetRow]) -> float | None:
+    """Slope of log seconds over log pixels, by least squares, of pictures so large that the cap may bind.
+
+    None where there are fewer than two such sizes, or where they differ in more than their size.
+    """
+    large = [row for row in rows if row.setting.size[0] * row.setting.size[1] >= _LARGE_PIXELS]
+    kinds = {(row.setting.unknown_share, row.precision, row.setting.tightness) for row in large}
+    pixels = np.log([row.setting.size[0] * row.setting.size[1] for row in large])
+    if len(kinds) != 1 or len(set(pixels.tolist())) < 2:
+        return None
+    return float(np.polyfit(pixels, np.log([row.seconds for row in large]), 1)[0])
 
 
 def main(arguments: list[str]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 
+from mematte.errors import MatteError
+
 from .child import last_line_of, threads_or_all
 from .contenders import check_name
 from .measure import Row
@@ -19,22 +21,33 @@ def compare(
     threads: int | None = None,
     repeats: int = 3,
     on_row: Callable[[Row], None] = lambda _: None,
+    on_failure: Callable[[str, int, MatteError], None] | None = None,
 ) -> list[Row]:
     """Measure all contenders at all sizes; the first contender is the peer that ratios are taken against.
 
     Args:
         threads: per process; None = all cores.
         repeats: calls per row, of which the median counts.
+        on_row: told every row when it is there.
+        on_failure: told a contender, its size and why it failed, such as a peer that no longer fits into
+            memory; the others are measured all the same.
 
     Raises:
-        MatteError: a row's process failed; its last words are in the message.
+        InputError: no contender is called so.
+        MatteError: a row's process failed and there is no `on_failure`; its last words are in the message.
     """
     for name in contenders:
         check_name(name)  # before the first one's minutes
     rows = []
     for side_px in sides_px:
         for name in contenders:
-            rows.append(_row(name, side_px, threads_or_all(threads), repeats))
+            try:
+                rows.append(_row(name, side_px, threads_or_all(threads), repeats))
+            except MatteError as error:
+                if on_failure is None:
+                    raise
+                on_failure(name, side_px, error)
+                continue
             on_row(rows[-1])
     return rows
 
@@ -46,7 +59,9 @@ def _row(name: str, side_px: int, threads: int, repeats: int) -> Row:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Rows as a Markdown table; ratios are against the first contender at the same size."""
+    """Rows as a Markdown table; ratios are against the first contender measured at the same size."""
+    if not rows:
+        return "Nothing was measured."
     lines = [
         "| picture | network | seconds | times as fast | extra memory | of the peer's |",
         "|---|---|---:|---:|---:|---:|",

@@ -42,9 +42,9 @@ def contender(name: str) -> Run:
     """Make a contender ready.
 
     Args:
-        name: "mematte:SPEC:PRECISION" (random weights, a quarter attends), "weights:NAME:PRECISION" (real
-            weights, their own routing), or "vitmatte:small" / "vitmatte:base" (Hugging Face's, random
-            weights, float32).
+        name: "mematte:SPEC:PRECISION" (random weights, in routed blocks a quarter attends),
+            "weights:NAME:PRECISION" (real weights, their own routing), or "vitmatte:small" / "vitmatte:base"
+            (Hugging Face's, random weights, float32).
 
     Raises:
         InputError: no contender is called so.

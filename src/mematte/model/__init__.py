@@ -2,12 +2,13 @@
 
 from .mematte import Matting, MEMatte, pad
 from .router import argmax, everyone, gumbel, within_budget
-from .spec import BASE, SMALL, SPECS, TINY, ModelSpec, teacher
+from .spec import BASE, SMALL, SPECS, STUDENTS, TINY, ModelSpec, teacher
 
 __all__ = [
     "BASE",
     "SMALL",
     "SPECS",
+    "STUDENTS",
     "TINY",
     "MEMatte",
     "Matting",

@@ -1,4 +1,4 @@
-"""ModelSpec: the numbers that draw a network, and the three networks that have names."""
+"""ModelSpec: the numbers that draw a network, and the networks that have names."""
 
 from __future__ import annotations
 
@@ -41,9 +41,12 @@ TINY = ModelSpec(
 SMALL = ModelSpec("small", channels=384, heads=6)
 BASE = ModelSpec("base", channels=768, heads=12)
 
-SPECS = {spec.name: spec for spec in (TINY, SMALL, BASE)}
-
 
 def teacher(student: ModelSpec) -> ModelSpec:
     """The network a student is distilled from: ViTMatte, the same drawing with every R a G."""
     return replace(student, name=f"{student.name}-teacher", blocks=student.blocks.replace("R", "G"))
+
+
+STUDENTS = {spec.name: spec for spec in (TINY, SMALL, BASE)}
+SPECS = STUDENTS | {spec.name: spec for spec in map(teacher, STUDENTS.values())}
+"""All networks by name: MEMatte's three sizes, and the ViTMatte that each is distilled from."""

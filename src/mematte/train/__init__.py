@@ -5,7 +5,7 @@ Lightning and TensorBoard come with `pip install 'mematte[train]'`.
 
 from __future__ import annotations
 
-from mematte.train.recipe import NETWORKS, Crops, LossWeights, Recipe, changed
+from mematte.train.recipe import Crops, LossWeights, Recipe, changed
 from mematte.train.run import resumed, train
 
-__all__ = ["NETWORKS", "Crops", "LossWeights", "Recipe", "changed", "resumed", "train"]
+__all__ = ["Crops", "LossWeights", "Recipe", "changed", "resumed", "train"]

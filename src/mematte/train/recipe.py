@@ -13,14 +13,10 @@ import numpy as np
 
 from mematte.errors import TrainingError
 from mematte.model import SPECS, ModelSpec
-from mematte.model.spec import teacher
 
 from .batr import TARGET_SHARE
 
 Kind = TypeVar("Kind")
-
-NETWORKS = SPECS | {spec.name: spec for spec in map(teacher, SPECS.values())}
-"""The networks that `spec=NAME` can name."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +185,7 @@ def changed(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
     """A recipe with `key=value` assignments applied, in order.
 
     Values are read as the field's type: numbers, true/false, words; tuples as comma-separated words, or as
-    JSON. `spec` is one of `NETWORKS`.
+    JSON. `spec` is one of `mematte.model.SPECS`.
 
     Raises:
         TrainingError: no such key (names the nearest), or a value that is not of its type.
@@ -241,7 +237,7 @@ def _keys(kind: type) -> Iterable[str]:
 
 def _parsed(kind: Any, text: str) -> Any:
     if kind is ModelSpec:
-        return NETWORKS[text]
+        return SPECS[text]
     if kind is bool:
         return {"true": True, "false": False, "1": True, "0": False}[text.lower()]
     if kind in (int, float, str):
@@ -257,7 +253,7 @@ def _parsed(kind: Any, text: str) -> Any:
 
 def _wanted(kind: Any) -> str:
     if kind is ModelSpec:
-        return f"a network is one of {', '.join(NETWORKS)}"
+        return f"a network is one of {', '.join(SPECS)}"
     if typing.get_origin(kind) is Literal:
         return f"it is one of {', '.join(typing.get_args(kind))}"
     if kind in (int, float, bool):

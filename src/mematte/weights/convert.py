@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from mematte.errors import WeightsError
-from mematte.model import SPECS, ModelSpec, teacher
+from mematte.model import SPECS, ModelSpec
 
 from .checkpoint import COUNTER, Preprocessing, check_finite, check_fit, listed, preprocessing
 
@@ -224,8 +224,7 @@ def read_spec(state: Mapping[str, Tensor], what: str) -> ModelSpec:
         )
     except (ValueError, ArithmeticError) as error:
         raise WeightsError(f"{what}: the shapes of the tensors draw no network: {error}") from error
-    known = [*SPECS.values(), *(teacher(student) for student in SPECS.values())]
-    names = [named.name for named in known if replace(named, name="custom") == spec]
+    names = [named.name for named in SPECS.values() if replace(named, name="custom") == spec]
     return replace(spec, name=names[0]) if names else spec
 
 

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from .options import RepeatsOption, SidesOption, ThreadsOption
+
 
 def floors(
     networks: Annotated[
@@ -13,31 +15,20 @@ def floors(
         typer.Option(
             "--network",
             metavar="SPEC",
-            help="tiny, small or base; may be repeated. Default: tiny and small.",
+            help="tiny, small, base, small-teacher ...; may be repeated. Default: tiny and small.",
             show_default=False,
         ),
     ] = None,
-    sides: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--side",
-            min=1,
-            metavar="PX",
-            help="Side of the square picture; may be repeated. Default: 1024.",
-            show_default=False,
-        ),
-    ] = None,
+    sides: SidesOption = None,
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
-    repeats: Annotated[int, typer.Option(min=1, help="Calls per row; the median counts.")] = 3,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Per process. Default: all cores.", show_default=False)
-    ] = None,
+    repeats: RepeatsOption = 3,
+    threads: ThreadsOption = None,
 ) -> None:
     """Hold encoder and decoder against the least that their operations and their bytes can take here.
 
     The operations run at best at the rate of a large matrix product, the bytes move at best as fast as a
     plain copy; both are measured in the same process. Every pixel is unknown, weights are random, and a
-    quarter of the tokens attends.
+    quarter of the tokens attends. The side is 1024 px unless given.
 
     Example: mematte bench floors --network small --side 1024
     """

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..options import QuietOption
+from .options import PlotOption, ThreadsOption, check_plot
 
 
 def memory(
@@ -38,9 +39,8 @@ def memory(
         typer.Option(min=0, metavar="N", help="Instead: N random sizes, budgets and shares, in float32."),
     ] = 0,
     seed: Annotated[int, typer.Option(help="Of --random.")] = 0,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Per process. Default: all cores.", show_default=False)
-    ] = None,
+    threads: ThreadsOption = None,
+    plot: PlotOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Matte pictures of noise from file to file, each in its own process, and hold its peak against the plan.
@@ -52,6 +52,7 @@ def memory(
     Example: mematte bench memory --random 40
     """
     from mematte.bench.budget import DEFAULT_SIZES, BudgetRow, Setting, measure_all, random_settings, table
+    from mematte.bench.plots import draw, points_of_memory
     from mematte.engine.memory import parse_memory
     from mematte.errors import MatteError
 
@@ -71,7 +72,11 @@ def memory(
         for network in networks or ["small"]
         for size in ([_size(text) for text in sizes] if sizes else DEFAULT_SIZES)
     ]
-    typer.echo(table(measure_all(settings, threads, say, note)))
+    check_plot(plot)
+    rows = measure_all(settings, threads, say, note)
+    typer.echo(table(rows))
+    if plot is not None and rows:
+        draw(points_of_memory(rows), plot, "peak memory of the process, GB")
     if failed:
         typer.echo(f"Error: {len(failed)} of {len(settings)} settings failed.", err=True)
         raise typer.Exit(1)
