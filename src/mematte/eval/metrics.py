@@ -7,13 +7,16 @@ Shapes and ranges, everywhere in this file: an alpha matte is (H, W), floating p
 0..255; a trimap is (H, W) uint8 with the levels 0 (background), 128 (unknown) and 255 (foreground).
 Arithmetic is float64 throughout. Before anything is measured, the prediction is set to 0 where the trimap
 says background and to 1 where it says foreground: a method is told those pixels, so they are not its errors.
+
+A picture may be larger than a few float64 copies of it: those exist of a few rows at a time, and what Conn
+has to know of the whole picture is kept in bytes. docs/metrics.md has the figures.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Literal, TypeAlias, get_args
 
 import cv2
@@ -21,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mematte.errors import InputError
+from mematte.image.bands import row_bands
 
 Alpha: TypeAlias = npt.NDArray[np.floating[Any]] | npt.NDArray[np.uint8]
 Trimap: TypeAlias = npt.NDArray[np.uint8]
@@ -28,6 +32,9 @@ Region: TypeAlias = Literal["unknown", "whole"]
 
 _Float64 = npt.NDArray[np.float64]
 _Bool = npt.NDArray[np.bool_]
+_Byte = npt.NDArray[np.uint8]
+
+_BAND_PIXELS = 1 << 19  # 4 MB in float64: the few such arrays of a band stay near the processor
 
 _BACKGROUND, _UNKNOWN, _FOREGROUND = 0, 128, 255
 _GRAD_SIGMA_PX = 1.4
@@ -58,11 +65,51 @@ class Scores:
 
 @dataclass(frozen=True)
 class _Pair:
-    """A prediction and its truth, checked, in float64; `region` is True where errors count."""
+    """A prediction, its truth and the trimap, checked but as they came."""
 
-    prediction: _Float64
-    truth: _Float64
-    region: _Bool
+    prediction: Alpha
+    truth: Alpha
+    trimap: Trimap
+    region: Region
+
+    def bands(self) -> Iterator[slice]:
+        """The rows of the picture, some at a time, without those where no error counts."""
+        for rows in row_bands(self.trimap.shape, _BAND_PIXELS):
+            if self.counts(rows).any():
+                yield rows
+
+    def counts(self, rows: slice) -> _Bool:
+        """(h, W) True where errors count."""
+        trimap = self.trimap[rows]
+        return np.ones(trimap.shape, dtype=bool) if self.region == "whole" else trimap == _UNKNOWN
+
+    def float64(self, rows: slice) -> tuple[_Float64, _Float64]:
+        """Prediction, its known pixels set, and truth, both (h, W) and new."""
+        prediction, trimap = _as_float64(self.prediction[rows]), self.trimap[rows]
+        prediction[trimap == _BACKGROUND] = 0.0
+        prediction[trimap == _FOREGROUND] = 1.0
+        return prediction, _as_float64(self.truth[rows])
+
+
+@dataclass(frozen=True)
+class _Differences:
+    """Sums over the pixels that count, and how many these are."""
+
+    absolute: float
+    squared: float
+    pixels: int
+
+    @property
+    def sad(self) -> float:
+        return self.absolute / 1000
+
+    @property
+    def mse(self) -> float:
+        return self.squared / self.pixels * 1000
+
+    @property
+    def mad(self) -> float:
+        return self.absolute / self.pixels * 1000
 
 
 def score(alpha: Alpha, truth: Alpha, trimap: Trimap, *, region: Region = "unknown") -> Scores:
@@ -82,22 +129,23 @@ def score(alpha: Alpha, truth: Alpha, trimap: Trimap, *, region: Region = "unkno
         InputError: shapes differ, a type or a value is out of range, or no pixel is unknown.
     """
     pair = _checked(alpha, truth, trimap, region)
-    return Scores(sad=_sad(pair), mse=_mse(pair), mad=_mad(pair), grad=_grad(pair), conn=_conn(pair))
+    found = _differences(pair)
+    return Scores(sad=found.sad, mse=found.mse, mad=found.mad, grad=_grad(pair), conn=_conn(pair))
 
 
 def sad(alpha: Alpha, truth: Alpha, trimap: Trimap, *, region: Region = "unknown") -> float:
     """Sum of absolute differences / 1000. Arguments and errors as in `score`."""
-    return _sad(_checked(alpha, truth, trimap, region))
+    return _differences(_checked(alpha, truth, trimap, region)).sad
 
 
 def mse(alpha: Alpha, truth: Alpha, trimap: Trimap, *, region: Region = "unknown") -> float:
     """Mean squared difference x 1000. Arguments and errors as in `score`."""
-    return _mse(_checked(alpha, truth, trimap, region))
+    return _differences(_checked(alpha, truth, trimap, region)).mse
 
 
 def mad(alpha: Alpha, truth: Alpha, trimap: Trimap, *, region: Region = "unknown") -> float:
     """Mean absolute difference x 1000. Arguments and errors as in `score`."""
-    return _mad(_checked(alpha, truth, trimap, region))
+    return _differences(_checked(alpha, truth, trimap, region)).mad
 
 
 def grad(alpha: Alpha, truth: Alpha, trimap: Trimap, *, region: Region = "unknown") -> float:
@@ -147,52 +195,82 @@ def eight_bit(alpha: Alpha) -> npt.NDArray[np.uint8]:
     Raises:
         InputError: a wrong shape, type or range; a plain cast would turn NaN and 1.5 into innocent values.
     """
-    if isinstance(alpha, np.ndarray) and alpha.dtype == np.uint8:
-        _check_plane(alpha, "alpha")
+    _check_alpha(alpha, "alpha")
+    if alpha.dtype == np.uint8:
         return alpha.astype(np.uint8, copy=False)
-    return np.rint(_as_float64(alpha, "alpha") * 255).astype(np.uint8)
+    rounded = np.empty(alpha.shape, dtype=np.uint8)
+    for rows in row_bands(rounded.shape, _BAND_PIXELS):
+        rounded[rows] = np.rint(_as_float64(alpha[rows]) * 255)
+    return rounded
 
 
-def _sad(pair: _Pair) -> float:
-    return float(np.abs(pair.prediction - pair.truth)[pair.region].sum() / 1000)
-
-
-def _mse(pair: _Pair) -> float:
-    return float(np.square(pair.prediction - pair.truth)[pair.region].mean() * 1000)
-
-
-def _mad(pair: _Pair) -> float:
-    return float(np.abs(pair.prediction - pair.truth)[pair.region].mean() * 1000)
+def _differences(pair: _Pair) -> _Differences:
+    absolute, squared, pixels = [], [], 0
+    for rows in pair.bands():
+        prediction, truth = pair.float64(rows)
+        difference = (prediction - truth)[pair.counts(rows)]
+        absolute.append(float(np.abs(difference).sum()))
+        squared.append(float(np.square(difference).sum()))
+        pixels += difference.size
+    return _Differences(math.fsum(absolute), math.fsum(squared), pixels)
 
 
 def _grad(pair: _Pair) -> float:
-    difference = _gradient_magnitude(pair.prediction) - _gradient_magnitude(pair.truth)
-    return float(np.square(difference)[pair.region].sum() / 1000)
+    height, reach_px = pair.trimap.shape[0], len(_gradient_kernels()[0]) // 2
+    sums = []
+    for rows in pair.bands():
+        # What the kernel sees beyond the band comes along, so that only the picture's edges are edges.
+        seen = slice(max(0, rows.start - reach_px), min(height, rows.stop + reach_px))
+        band = slice(rows.start - seen.start, rows.stop - seen.start)
+        prediction, truth = pair.float64(seen)
+        difference = _gradient_magnitude(prediction)[band] - _gradient_magnitude(truth)[band]
+        sums.append(float(np.square(difference[pair.counts(rows)]).sum()))
+    return math.fsum(sums) / 1000
 
 
 def _conn(pair: _Pair, *, count_background: bool = False) -> float:
-    both = np.minimum(pair.prediction, pair.truth)  # reaches t exactly where both mattes do
-    level = np.ones_like(both)
-    inside = np.ones(both.shape, dtype=bool)
-    # Nothing leaves at threshold 0, which every pixel reaches.
-    for below, threshold in pairwise(_CONN_THRESHOLDS):
-        leaves = inside & ~_largest_component(both >= threshold, count_background=count_background)
-        level[leaves] = below
-        inside &= ~leaves
-    difference = _connectedness(pair.prediction, level) - _connectedness(pair.truth, level)
-    return float(np.abs(difference)[pair.region].sum() / 1000)
+    levels = _connected_levels(_reached_thresholds(pair), count_background=count_background)
+    sums = []
+    for rows in pair.bands():
+        prediction, truth = pair.float64(rows)
+        level = np.array(_CONN_THRESHOLDS)[levels[rows]]
+        difference = _connectedness(prediction, level) - _connectedness(truth, level)
+        sums.append(float(np.abs(difference)[pair.counts(rows)].sum()))
+    return math.fsum(sums) / 1000
+
+
+def _reached_thresholds(pair: _Pair) -> _Byte:
+    """(H, W) the index of the last threshold that both mattes reach."""
+    reached = np.zeros(pair.trimap.shape, dtype=np.uint8)
+    for rows in row_bands(reached.shape, _BAND_PIXELS):
+        both = np.minimum(*pair.float64(rows))  # reaches t exactly where both mattes do
+        for threshold in _CONN_THRESHOLDS[1:]:
+            reached[rows] += both >= threshold
+    return reached
+
+
+def _connected_levels(reached: _Byte, *, count_background: bool) -> _Byte:
+    """(H, W) the index of the last threshold before the pixel first leaves the object."""
+    levels = np.zeros_like(reached)  # every pixel is in the object at threshold 0, which all reach
+    inside = np.ones(reached.shape, dtype=bool)
+    for index in range(1, len(_CONN_THRESHOLDS)):
+        inside &= _largest_component(reached >= index, count_background=count_background)
+        levels += inside
+    return levels
 
 
 def _connectedness(alpha: _Float64, level: _Float64) -> _Float64:
-    """(H, W) in [0, 1]: one, less what `alpha` exceeds its connected `level` by."""
+    """(h, W) in [0, 1]: one, less what `alpha` exceeds its connected `level` by."""
     above = alpha - level
     return 1.0 - above * (above >= _CONN_DEAD_ZONE)
 
 
 def _largest_component(mask: _Bool, *, count_background: bool) -> _Bool:
     """(H, W) True on the largest 4-connected component; of equals, the first in reading order."""
-    labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)[1]
-    sizes = np.bincount(labels.ravel())
+    count, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=4)
+    sizes = np.zeros(count, dtype=np.int64)
+    for rows in row_bands(mask.shape, _BAND_PIXELS):  # bincount makes an int64 copy of what it counts
+        sizes += np.bincount(labels[rows].ravel(), minlength=count)
     if not count_background:
         sizes[0] = 0
         if sizes.max() == 0:  # no pixel reaches the threshold: there is no object
@@ -201,11 +279,11 @@ def _largest_component(mask: _Bool, *, count_background: bool) -> _Bool:
 
 
 def _gradient_magnitude(alpha: _Float64) -> _Float64:
-    """(H, W) length of the Gaussian gradient."""
+    """(h, W) length of the Gaussian gradient."""
     smooth, slope = _gradient_kernels()
     along_x = cv2.sepFilter2D(alpha, cv2.CV_64F, slope, smooth, borderType=cv2.BORDER_REPLICATE)
     along_y = cv2.sepFilter2D(alpha, cv2.CV_64F, smooth, slope, borderType=cv2.BORDER_REPLICATE)
-    return np.asarray(np.hypot(along_x, along_y), dtype=np.float64)
+    return np.asarray(cv2.magnitude(along_x, along_y), dtype=np.float64)
 
 
 def _gradient_kernels() -> tuple[_Float64, _Float64]:
@@ -219,53 +297,57 @@ def _gradient_kernels() -> tuple[_Float64, _Float64]:
 
 
 def _checked(alpha: Alpha, truth: Alpha, trimap: Trimap, region: Region) -> _Pair:
-    """Check every argument, bring mattes to float64, and write the known pixels into the prediction."""
+    """Check every argument."""
     if region not in get_args(Region):
         raise InputError(f'region must be "unknown" or "whole", not {region!r}.')
-    prediction, true_alpha = _as_float64(alpha, "alpha"), _as_float64(truth, "truth")
+    _check_alpha(alpha, "alpha")
+    _check_alpha(truth, "truth")
     _check_trimap(trimap)
-    if not prediction.shape == true_alpha.shape == trimap.shape:
+    if not alpha.shape == truth.shape == trimap.shape:
         raise InputError(
             "alpha, truth and trimap must be of one size; they are (height, width) "
-            f"{prediction.shape}, {true_alpha.shape} and {trimap.shape}."
+            f"{alpha.shape}, {truth.shape} and {trimap.shape}."
         )
-    prediction[trimap == _BACKGROUND] = 0.0
-    prediction[trimap == _FOREGROUND] = 1.0
-    if region == "whole":
-        return _Pair(prediction, true_alpha, np.ones(trimap.shape, dtype=bool))
-    unknown = trimap == _UNKNOWN
-    if not unknown.any():
+    if region == "unknown" and not (trimap == _UNKNOWN).any():
         raise InputError(
             f"The trimap ({trimap.shape[1]}x{trimap.shape[0]} px) has no unknown pixel (128), so there is "
             'nothing to score. To score every pixel, pass region="whole".'
         )
-    return _Pair(prediction, true_alpha, unknown)
+    return _Pair(alpha, truth, trimap, region)
 
 
-def _as_float64(alpha: Alpha, name: str) -> _Float64:
-    """(H, W) a new float64 array in [0, 1]; the caller's is never changed."""
+def _as_float64(alpha: Alpha) -> _Float64:
+    """A new float64 array in [0, 1]; the caller's is never changed."""
+    values = alpha.astype(np.float64)
+    if alpha.dtype == np.uint8:
+        values /= 255
+    return values
+
+
+def _check_alpha(alpha: Alpha, name: str) -> None:
     _check_plane(alpha, name)
     if alpha.dtype == np.uint8:
-        return alpha.astype(np.float64) / 255
+        return
     if not np.issubdtype(alpha.dtype, np.floating):
         raise InputError(f"{name} must be floating point in [0, 1] or uint8, not {alpha.dtype}.")
-    if not np.isfinite(alpha).all():
+    lowest, highest = float(alpha.min()), float(alpha.max())
+    if not (math.isfinite(lowest) and math.isfinite(highest)):  # NaN is its own minimum
         count = int(alpha.size - np.isfinite(alpha).sum())
         raise InputError(f"{name} holds {count} values that are NaN or infinite.")
-    lowest, highest = float(alpha.min()), float(alpha.max())
     if lowest < 0 or highest > 1:
         raise InputError(f"{name} must lie in [0, 1]; it reaches from {lowest:g} to {highest:g}.")
-    return alpha.astype(np.float64)
 
 
 def _check_trimap(trimap: Trimap) -> None:
     _check_plane(trimap, "trimap")
     if trimap.dtype != np.uint8:
         raise InputError(f"trimap must be uint8 with the levels 0, 128 and 255, not {trimap.dtype}.")
-    others = sorted(set(np.unique(trimap).tolist()) - {_BACKGROUND, _UNKNOWN, _FOREGROUND})
-    if others:
-        shown = ", ".join(map(str, others[:5])) + (" ..." if len(others) > 5 else "")
-        raise InputError(f"trimap must hold only 0, 128 and 255; it also holds {shown}.")
+    levels = (_BACKGROUND, _UNKNOWN, _FOREGROUND)
+    if sum(np.count_nonzero(trimap == level) for level in levels) == trimap.size:
+        return
+    others = sorted(set(np.unique(trimap).tolist()) - set(levels))
+    shown = ", ".join(map(str, others[:5])) + (" ..." if len(others) > 5 else "")
+    raise InputError(f"trimap must hold only 0, 128 and 255; it also holds {shown}.")
 
 
 def _check_plane(array: object, name: str) -> None:
