@@ -53,7 +53,8 @@ class Scores:
         mse: mean squared difference x 1000.
         mad: mean absolute difference x 1000.
         grad: sum of squared differences of gradient magnitude / 1000.
-        conn: sum of differences in connectivity / 1000, the background not counted as a component.
+        conn: sum of differences in connectivity / 1000, the background not counted as a component unless
+            that was asked for.
     """
 
     sad: float
@@ -112,7 +113,14 @@ class _Differences:
         return self.absolute / self.pixels * 1000
 
 
-def score(alpha: Alpha, truth: Alpha, trimap: Trimap, *, region: Region = "unknown") -> Scores:
+def score(
+    alpha: Alpha,
+    truth: Alpha,
+    trimap: Trimap,
+    *,
+    region: Region = "unknown",
+    count_background: bool = False,
+) -> Scores:
     """Measure one matte against its truth with all five metrics.
 
     Args:
@@ -121,6 +129,7 @@ def score(alpha: Alpha, truth: Alpha, trimap: Trimap, *, region: Region = "unkno
         trimap: (H, W) uint8 of 0, 128 and 255. For a method that got no trimap, pass all 128.
         region: where errors count: "unknown" pixels of the trimap (Composition-1K, AIM-500 ...) or the
             "whole" image (Distinctions-646, SIMD, P3M-500).
+        count_background: Conn as `conn_counting_background` computes it.
 
     Returns:
         `Scores`, in the units papers print.
@@ -130,7 +139,13 @@ def score(alpha: Alpha, truth: Alpha, trimap: Trimap, *, region: Region = "unkno
     """
     pair = _checked(alpha, truth, trimap, region)
     found = _differences(pair)
-    return Scores(sad=found.sad, mse=found.mse, mad=found.mad, grad=_grad(pair), conn=_conn(pair))
+    return Scores(
+        sad=found.sad,
+        mse=found.mse,
+        mad=found.mad,
+        grad=_grad(pair),
+        conn=_conn(pair, count_background=count_background),
+    )
 
 
 def sad(alpha: Alpha, truth: Alpha, trimap: Trimap, *, region: Region = "unknown") -> float:
@@ -198,10 +213,16 @@ def eight_bit(alpha: Alpha) -> npt.NDArray[np.uint8]:
     _check_alpha(alpha, "alpha")
     if alpha.dtype == np.uint8:
         return alpha.astype(np.uint8, copy=False)
-    rounded = np.empty(alpha.shape, dtype=np.uint8)
+    rounded: _Byte = np.empty(alpha.shape, dtype=np.uint8)
     for rows in row_bands(rounded.shape, _BAND_PIXELS):
         rounded[rows] = np.rint(_as_float64(alpha[rows]) * 255)
     return rounded
+
+
+def check_region(region: str) -> None:
+    """Raise InputError unless `region` names where errors may count."""
+    if region not in get_args(Region):
+        raise InputError(f'region must be "unknown" or "whole", not {region!r}.')
 
 
 def _differences(pair: _Pair) -> _Differences:
@@ -241,7 +262,7 @@ def _conn(pair: _Pair, *, count_background: bool = False) -> float:
 
 def _reached_thresholds(pair: _Pair) -> _Byte:
     """(H, W) the index of the last threshold that both mattes reach."""
-    reached = np.zeros(pair.trimap.shape, dtype=np.uint8)
+    reached: _Byte = np.zeros(pair.trimap.shape, dtype=np.uint8)
     for rows in row_bands(reached.shape, _BAND_PIXELS):
         both = np.minimum(*pair.float64(rows))  # reaches t exactly where both mattes do
         for threshold in _CONN_THRESHOLDS[1:]:
@@ -269,7 +290,7 @@ def _largest_component(mask: _Bool, *, count_background: bool) -> _Bool:
     """(H, W) True on the largest 4-connected component; of equals, the first in reading order."""
     count, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=4)
     sizes = np.zeros(count, dtype=np.int64)
-    for rows in row_bands(mask.shape, _BAND_PIXELS):  # bincount makes an int64 copy of what it counts
+    for rows in row_bands(mask.shape):  # bincount makes an int64 copy of what it counts
         sizes += np.bincount(labels[rows].ravel(), minlength=count)
     if not count_background:
         sizes[0] = 0
@@ -297,9 +318,7 @@ def _gradient_kernels() -> tuple[_Float64, _Float64]:
 
 
 def _checked(alpha: Alpha, truth: Alpha, trimap: Trimap, region: Region) -> _Pair:
-    """Check every argument."""
-    if region not in get_args(Region):
-        raise InputError(f'region must be "unknown" or "whole", not {region!r}.')
+    check_region(region)
     _check_alpha(alpha, "alpha")
     _check_alpha(truth, "truth")
     _check_trimap(trimap)
