@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import correlate1d, gaussian_filter
+from skimage.measure import label
 
 from mematte.errors import InputError
 from mematte.eval import metrics
@@ -170,15 +174,107 @@ def test_eight_bit_mattes_score_as_their_values_over_255(seed: int, height: int,
         assert metric(alpha, truth, trimap) == pytest.approx(expected, abs=EXACT)
 
 
+@pytest.mark.parametrize("region", ["unknown", "whole"])
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_bands_of_rows_score_as_the_slow_loops(
+    rows: int, region: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "_BAND_PIXELS", rows * 17)  # the Gaussian reaches over several bands
+    alpha, truth, trimap = example(7)
+    trimap[3:8] = 0  # and some have nothing to count
+    for metric, oracle in ORACLES:
+        assert metric(alpha, truth, trimap, region=region) == pytest.approx(
+            oracle(alpha, truth, trimap, region), abs=EXACT
+        )
+
+
+def large_example() -> tuple[Array, Array, Array]:
+    """(2100, 1000) of many bands: blobs of all sizes, 8-bit, and unknown in a ring."""
+    rng = np.random.default_rng(0)
+    height, width = 2100, 1000
+    fields = rng.random((2, height, width))
+    soft = sum(gaussian_filter(fields, (0, s, s)) * s for s in (1.0, 4.0, 16.0))
+    low, high = np.quantile(soft, [0.2, 0.8])
+    truth, other = np.clip((soft - low) / (high - low), 0, 1)
+    alpha = 0.7 * truth + 0.3 * other
+    y, x = np.mgrid[:height, :width]
+    away = np.hypot(y / height - 0.5, x / width - 0.5)
+    trimap = np.select([away < 0.2, away < 0.45], [255, 128], 0).astype(np.uint8)
+    return np.rint(alpha * 255).astype(np.uint8), np.rint(truth * 255).astype(np.uint8), trimap
+
+
+def test_a_large_pair_scores_as_other_libraries_do_in_one_piece() -> None:
+    alpha, truth, trimap = large_example()
+    p, g = alpha / 255, truth / 255
+    p[trimap == 0], p[trimap == 255] = 0, 1
+
+    def magnitude(a: Array) -> Array:
+        x = np.arange(-4, 5)
+        smooth = np.exp(-(x**2) / (2 * 1.4**2))
+        kernels = [k / np.sqrt((k**2).sum()) for k in (smooth, x * smooth)]
+        sides = [
+            correlate1d(correlate1d(a, kernels[i], 0, mode="nearest"), kernels[1 - i], 1, mode="nearest")
+            for i in (0, 1)
+        ]
+        return np.hypot(*sides)
+
+    level = np.ones_like(p)
+    inside = np.ones(p.shape, dtype=bool)
+    for i in range(1, 11):
+        labels = label(np.minimum(p, g) >= i / 10, connectivity=1)
+        sizes = np.bincount(labels.ravel())
+        sizes[0] = 0
+        leaves = inside & ((labels != sizes.argmax()) | (sizes.max() == 0))
+        level[leaves] = (i - 1) / 10
+        inside &= ~leaves
+    phi = [1 - (a - level) * (a - level >= 0.15) for a in (p, g)]
+
+    difference, gradients, connectedness = p - g, magnitude(p) - magnitude(g), phi[0] - phi[1]
+
+    regions: list[tuple[metrics.Region, Array]] = [("unknown", trimap == 128), ("whole", trimap >= 0)]
+    for region, counts in regions:
+        found = metrics.score(alpha, truth, trimap, region=region)
+        assert found.sad == pytest.approx(np.abs(difference)[counts].sum() / 1000, abs=EXACT)
+        assert found.mse == pytest.approx((difference**2)[counts].mean() * 1000, abs=EXACT)
+        assert found.mad == pytest.approx(np.abs(difference)[counts].mean() * 1000, abs=EXACT)
+        assert found.grad == pytest.approx((gradients**2)[counts].sum() / 1000, abs=EXACT)
+        assert found.conn == pytest.approx(np.abs(connectedness)[counts].sum() / 1000, abs=EXACT)
+        assert found.conn > 1  # there are islands, or this says nothing
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("top_of_the_bar", [50, 150, 420])
+def test_of_equal_components_the_first_in_reading_order_is_the_object(
+    top_of_the_bar: int, threads: int
+) -> None:
+    hook, bar = np.zeros((2, 1000, 900), dtype=bool)
+    hook[100:700, 600] = hook[700, 200:601] = hook[400:700, 200] = True  # begins at the right, turns left
+    strip = np.zeros((1000 - top_of_the_bar, 5), dtype=bool)
+    strip.ravel()[: hook.sum()] = True
+    bar[top_of_the_bar:, 300:305] = strip
+    assert hook.sum() == bar.sum()
+    assert not (hook & bar).any()
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(threads)
+    try:
+        found = metrics._largest_component(hook | bar, count_background=False)
+    finally:
+        cv2.setNumThreads(before)
+    np.testing.assert_array_equal(found, bar if top_of_the_bar < 100 else hook)
+
+
 def test_score_is_the_five_metrics() -> None:
     given_ = example(1)
-    assert metrics.score(*given_) == metrics.Scores(
+    five = metrics.Scores(
         sad=metrics.sad(*given_),
         mse=metrics.mse(*given_),
         mad=metrics.mad(*given_),
         grad=metrics.grad(*given_),
         conn=metrics.conn(*given_),
     )
+    assert metrics.score(*given_) == five
+    other = replace(five, conn=metrics.conn_counting_background(*given_))
+    assert metrics.score(*given_, count_background=True) == other
 
 
 # ---------------------------------------------------------------- closed forms

@@ -6,6 +6,7 @@ import typer
 
 from .floors import floors
 from .memory import memory
+from .metrics import metrics
 from .speed import speed
 
 app = typer.Typer(no_args_is_help=True)
@@ -19,5 +20,5 @@ def _bench() -> None:
     """
 
 
-for command in (speed, memory, floors):
+for command in (speed, memory, floors, metrics):
     app.command()(command)

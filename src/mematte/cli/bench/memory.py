@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 import typer
 
 from ..options import QuietOption
 from .options import PlotOption, ThreadsOption, check_plot
+from .sizes import size_of
 
 
 def memory(
@@ -70,7 +70,7 @@ def memory(
     settings = random_settings(random, seed) or [
         Setting(size, network, precision, parse_memory(budget) if budget else None, None, unknown)
         for network in networks or ["small"]
-        for size in ([_size(text) for text in sizes] if sizes else DEFAULT_SIZES)
+        for size in ([size_of(text) for text in sizes] if sizes else DEFAULT_SIZES)
     ]
     check_plot(plot)
     rows = measure_all(settings, threads, say, note)
@@ -80,10 +80,3 @@ def memory(
     if failed:
         typer.echo(f"Error: {len(failed)} of {len(settings)} settings failed.", err=True)
         raise typer.Exit(1)
-
-
-def _size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d+)[xX](\d+)", text)
-    if found is None:
-        raise typer.BadParameter(f"{text} is no size; write 6000x4000.")
-    return int(found[2]), int(found[1])
