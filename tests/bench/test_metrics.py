@@ -45,10 +45,19 @@ def test_a_row_is_measured_in_a_process_of_its_own_and_scores_what_is_scored_her
 
 def test_the_table_says_seconds_and_memory() -> None:
     row = MetricsRow(
-        (6017, 4872), 0.2, 32, 7.62, 411_000_000, 675_000_000, Scores(sad=1, mse=2, mad=3, grad=4, conn=5)
+        (6017, 4872),
+        0.2,
+        32,
+        9.21,
+        7.62,
+        411_000_000,
+        675_000_000,
+        Scores(sad=1, mse=2, mad=3, grad=4, conn=5),
     )
 
-    assert table([row]).splitlines()[2] == "| 4872x6017 | 29.3 | 20% | float32 | 7.6 | 264 MB | 675 MB |"
+    assert (
+        table([row]).splitlines()[2] == "| 4872x6017 | 29.3 | 20% | float32 | 9.2 | 7.6 | 264 MB | 675 MB |"
+    )
 
 
 @pytest.mark.parametrize("command", ["metrics", "memory"])

@@ -184,6 +184,19 @@ def test_sums_are_in_float64_until_a_device_has_none() -> None:
         assert value.item() == pytest.approx(expected[name], rel=1e-6)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_batch_on_a_gpu_scores_as_on_the_cpu() -> None:
+    on_cpu, on_gpu = MattingMetrics(), MattingMetrics().to("cuda")
+
+    on_cpu.update(*batch(9))
+    on_gpu.update(*(tensor.to("cuda") for tensor in batch(9)))
+
+    for name, value in on_gpu.compute().items():
+        assert value.is_cuda
+        assert value.item() == on_cpu.compute()[name].item()
+
+
 # ---------------------------------------------------------------- several processes
 
 

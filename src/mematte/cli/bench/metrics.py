@@ -39,7 +39,8 @@ def metrics(
 ) -> None:
     """Time all five metrics on a drawn head of hair, each row a process of its own, and measure its peak.
 
-    The extra memory is the peak above what was resident before the call, the pictures loaded.
+    The extra memory is the peak above what was resident before the call, the pictures loaded; the processor's
+    seconds are those of all threads, without the time for which other processes had it.
 
     Example: mematte bench metrics 4872x6017 --unknown 0.2
     """
