@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ..options import QuietOption
+from .options import ThreadsOption
 from .sizes import size_of
 
 
@@ -32,9 +33,7 @@ def metrics(
     unquantised: Annotated[
         bool, typer.Option("--unquantised", help="Score float32 mattes, not 8-bit ones.")
     ] = False,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Per process. Default: all cores.", show_default=False)
-    ] = None,
+    threads: ThreadsOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Time all five metrics on a drawn head of hair, each row a process of its own, and measure its peak.
