@@ -23,3 +23,24 @@ def is_same_file(one: Path, other: Path) -> bool:
     """Whether two names lead to one file, be it there already or not."""
     same_name = os.path.realpath(one) == os.path.realpath(other)  # Path.resolve() fails on circles of links
     return same_name or (one.exists() and other.exists() and one.samefile(other))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all, in place of what is there.
+
+    Raises:
+        OutputError: it cannot be written there; nothing is left behind.
+    """
+    from .image.write import partial_of, target_of  # here: image is imported by what has no texts to write
+
+    partial = partial_of(path)
+    try:
+        with partial.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target_of(path))
+    except OSError as error:
+        raise OutputError(f"{path} was not written, nothing is left behind: {error.strerror}.") from error
+    finally:
+        partial.unlink(missing_ok=True)

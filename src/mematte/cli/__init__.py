@@ -17,6 +17,7 @@ from mematte.errors import MatteError
 
 from . import bench, data
 from .convert import convert
+from .evaluate import evaluate
 from .matte import matte
 from .plan import plan
 from .train import train
@@ -44,7 +45,7 @@ def _program(
     """
 
 
-for command in (matte, plan, trimap, convert, weights, train):
+for command in (matte, plan, trimap, evaluate, convert, weights, train):
     app.command()(command)
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mematte import __version__
-from mematte.errors import OutputError
+from mematte.files import write_text
 
 from .files import check_new_file
 
@@ -78,21 +77,8 @@ def write_report(path: Path, report: dict[str, Any], force: bool) -> None:
     Raises:
         OutputError: it cannot be written there; nothing is left behind.
     """
-    from mematte.image.write import partial_of, target_of
-
     check_new_file(path, ".json", "a report", force)
-    partial = partial_of(path)
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            json.dump(report, file, indent=2, ensure_ascii=False, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target_of(path))
-    except OSError as error:
-        raise OutputError(f"{path} was not written, nothing is left behind: {error.strerror}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    write_text(path, json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _size(size: tuple[int, int]) -> dict[str, int]:

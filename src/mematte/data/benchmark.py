@@ -12,22 +12,17 @@ import hashlib
 import itertools
 import json
 import math
-import multiprocessing
 import os
-import signal
-import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, cast
-
-import cv2
 
 from mematte.data import manifest
 from mematte.data.layouts import PICTURE_SUFFIXES, Found, Pair, Role
@@ -45,6 +40,7 @@ from mematte.data.overlay import (
 from mematte.errors import DataError, InputError, MatteError, MatteWarning, OutputError
 from mematte.image import DEFAULT_MAX_PIXELS, read_picture, write_alpha, write_picture, write_trimap
 from mematte.image.color import as_float
+from mematte.processes import process_pool
 
 Crop = Literal["centre", "random"]
 MergedFormat = Literal["png", "jpeg"]
@@ -342,8 +338,7 @@ def _work(maker: _Maker, composites: Sequence[Composite], jobs: int) -> Results:
             yield composite, maker(composite)
         return
     # One pool for each process: all composites of a foreground go to the one that has read it.
-    spawn = multiprocessing.get_context("spawn")  # OpenImageIO and OpenCV have threads, which do not fork
-    pools = [ProcessPoolExecutor(1, spawn, _start_process, (maker,)) for _ in range(jobs)]
+    pools = [process_pool(1, _start_process, maker) for _ in range(jobs)]
     tasks: dict[Future[Record | str], Composite] = {}
     try:
         groups = itertools.groupby(composites, key=lambda composite: composite.foreground)
@@ -369,17 +364,6 @@ _process_maker: _Maker | None = None
 def _start_process(maker: _Maker) -> None:
     global _process_maker
     _process_maker = maker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which lets this one finish
-    cv2.setNumThreads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed tells nobody: without this its processes would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _make(composite: Composite) -> Record | str:

@@ -25,6 +25,9 @@ cutout: RGBA, straight alpha."""
 
 Names = Mapping[Role, tuple[str, ...]]
 
+Part = Literal["training", "test"]
+"""Which part of a data set that is split is taken."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -111,7 +114,7 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("cutouts", {"cutout": ("",)}),
 )
 
-# Where a data set is split, its training part is taken; what is not named here counts as between.
+# Where a data set is split, one end of this order is taken; what is not named here counts as between.
 _SPLITS = {
     **dict.fromkeys(("train", "training", "trainset", "train_set", "training_set"), 0),
     **dict.fromkeys(("val", "valid", "validation", "valid_set", "validation_set"), 2),
@@ -158,11 +161,12 @@ class Found:
     left_out: tuple[Path, ...] = ()
 
 
-def find_pairs(folder: Path, layout: str | None = None) -> Found:
+def find_pairs(folder: Path, layout: str | None = None, *, part: Part = "training") -> Found:
     """The pairs of a folder, sorted by name; the layout is recognised unless it is named.
 
-    The data set may lie one or two folders further down. Of one that is split, the training part is taken;
-    of several folders without such names, all.
+    The data set may lie one or two folders further down. Of one that is split, the training part is taken,
+    or with `part="test"` the test part, or else the validation part; of several folders without such names,
+    all.
 
     Raises:
         DataError: no folder, no layout fits (says what was looked for and what was found), or no pairs.
@@ -170,7 +174,7 @@ def find_pairs(folder: Path, layout: str | None = None) -> Found:
     folder = Path(folder)
     _check_folder(folder)
     layouts = LAYOUTS if layout is None else (_layout_named(layout),)
-    chosen, places, left_out = _choose(folder, layouts, named=layout is not None)
+    chosen, places, left_out = _choose(folder, layouts, layout is not None, part)
     pairs: list[Pair] = []
     unpaired: list[Path] = []
     for place in places:
@@ -207,7 +211,9 @@ def _layout_named(name: str) -> Layout:
     raise DataError(f"There is no layout {name!r}.{guess} Known are {', '.join(by_name)}.")
 
 
-def _choose(folder: Path, layouts: Sequence[Layout], named: bool) -> tuple[Layout, list[Path], list[Path]]:
+def _choose(
+    folder: Path, layouts: Sequence[Layout], named: bool, part: Part
+) -> tuple[Layout, list[Path], list[Path]]:
     """The layout, the places that lie so, and the places that are left out."""
     # Pictures with an alpha channel are taken for cut-outs only where nothing else makes sense of them.
     paired = [layout for layout in layouts if "cutout" not in layout.folders]
@@ -220,7 +226,8 @@ def _choose(folder: Path, layouts: Sequence[Layout], named: bool) -> tuple[Layou
     def rank(place: Path) -> tuple[int, int]:
         parts = place.relative_to(folder).parts
         splits = [_SPLITS[part.lower()] for part in parts if part.lower() in _SPLITS]
-        return (splits[0] if splits else _NO_SPLIT), len(parts)
+        split = splits[0] if splits else _NO_SPLIT
+        return (split if part == "training" else -split), len(parts)
 
     first = min(rank(place) for _, place in fits)
     chosen = [(layout, place) for layout, place in fits if rank(place) == first]

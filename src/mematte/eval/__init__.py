@@ -1,8 +1,8 @@
-"""Measuring mattes: the five published metrics, and a whole data set at once."""
+"""Measuring mattes: the five published metrics, a method over pictures, and whole data sets on disk."""
 
 from __future__ import annotations
 
-from mematte.eval.evaluate import EvalPair, Evaluation, alphamatting_pairs, evaluate
+from mematte.eval.evaluate import EvalPair, Evaluation, Rules, evaluate
 from mematte.eval.metrics import (
     Region,
     Scores,
@@ -20,8 +20,8 @@ __all__ = [
     "EvalPair",
     "Evaluation",
     "Region",
+    "Rules",
     "Scores",
-    "alphamatting_pairs",
     "conn",
     "conn_counting_background",
     "eight_bit",

@@ -1,0 +1,157 @@
+"""The record of an evaluation: one JSON line for each picture that is scored, so that a rerun goes on.
+
+The first line says what decides the scores. Work goes on only where it is equal: scores of two settings are
+never mixed. A picture counts as scored while its files have the sizes and times of change they had then.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mematte.errors import OutputError
+from mematte.eval.metrics import Scores
+from mematte.files import write_text
+
+FORMAT = "mematte evaluation, 1"
+
+Stamp = list[list[int]]
+"""Of each file its size in bytes and its time of change in nanoseconds."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One picture with its scores.
+
+    Attributes:
+        name: of the picture.
+        scores: in the units papers print.
+        size: (height, width) in px.
+        unknown_share: of its pixels, 0 to 1.
+        seconds: that the method took.
+        shares: routed block -> share of the tokens that attend globally, 0 to 1.
+        warnings: each a sentence.
+        alpha_sha256: of the alpha's file, if it was written.
+    """
+
+    name: str
+    scores: Scores
+    size: tuple[int, int]
+    unknown_share: float
+    seconds: float
+    shares: Mapping[int, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    alpha_sha256: str = ""
+
+
+def stamp_of(files: Iterable[Path]) -> Stamp:
+    """Sizes and times of change; of a file that is missing, zeros."""
+    stamps = []
+    for file in files:
+        try:
+            status = file.stat()
+        except OSError:
+            stamps.append([0, 0])
+        else:
+            stamps.append([status.st_size, status.st_mtime_ns])
+    return stamps
+
+
+class Record:
+    """What is scored so far, in memory and, if `path` is given, in a file that grows line by line."""
+
+    def __init__(self, path: Path | None, settings: Mapping[str, Any], *, force: bool = False) -> None:
+        """Begin a record, or go on with one.
+
+        Args:
+            path: a file, which may be there from an earlier run; None keeps nothing.
+            settings: all that decides the scores, plain JSON.
+            force: replace a record of other settings, or a file that is none.
+
+        Raises:
+            OutputError: there is something else, or it cannot be written.
+        """
+        self.path = path
+        self._header = json.loads(json.dumps({"format": FORMAT, "settings": settings}))
+        self._lines: dict[str, dict[str, Any]] = {}
+        if path is None:
+            return
+        try:
+            if path.is_file():
+                self._lines = self._read(path, force)
+            self._write(path)
+        except OSError as error:
+            if isinstance(error, OutputError):
+                raise
+            raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+
+    def get(self, name: str, stamp: Stamp) -> Scored | None:
+        """The scores of a picture, if its files are as they were."""
+        line = self._lines.get(name)
+        if line is None or line["stamp"] != stamp:
+            return None
+        fields = {key: value for key, value in line.items() if key != "stamp"}
+        fields["scores"] = Scores(**line["scores"])
+        fields["size"] = tuple(line["size"])
+        fields["shares"] = {int(block): share for block, share in line["shares"].items()}
+        fields["warnings"] = tuple(line["warnings"])
+        return Scored(**fields)
+
+    def add(self, scored: Scored, stamp: Stamp) -> None:
+        """From here on this picture is not scored again."""
+        line = {**asdict(scored), "stamp": stamp}
+        self._lines[scored.name] = json.loads(json.dumps(line))
+        if self.path is not None:
+            try:
+                with self.path.open("a", encoding="utf-8", newline="\n") as file:
+                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            except OSError as error:
+                raise OutputError(f"{self.path} cannot be written: {error.strerror}.") from error
+
+    def _read(self, path: Path, force: bool) -> dict[str, dict[str, Any]]:
+        try:
+            texts = path.read_text(encoding="utf-8").splitlines()
+            header = json.loads(texts[0])
+            known = header["format"] == FORMAT
+        except (ValueError, LookupError, TypeError):
+            known, texts, header = False, [], {}
+        if not known and force:
+            return {}
+        if not known:
+            raise OutputError(f"{path} is no record of an evaluation. Name another file, or use --force.")
+        if header != self._header:
+            if force:
+                return {}
+            raise OutputError(
+                f"{path} holds scores of other settings: "
+                f"{_differences(header['settings'], self._header['settings'])}. Scores of both would mix. "
+                "Name another one, or start this one anew with --force."
+            )
+        lines: dict[str, dict[str, Any]] = {}
+        for number, text in enumerate(texts[1:], 2):
+            try:
+                line = json.loads(text)
+                lines[line["name"]] = line
+            except (ValueError, LookupError, TypeError):
+                if number == len(texts):  # what a killed process was at
+                    break
+                raise OutputError(f"{path} is damaged in line {number}. Use --force to start anew.") from None
+        return lines
+
+    def _write(self, path: Path) -> None:
+        """The whole file anew: without what a killed process left half-written, each picture once."""
+        lines = [self._header, *self._lines.values()]
+        write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+
+def _differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What differs, in words."""
+    parts = [
+        f"{key} is {there.get(key, 'not said')} there and {now.get(key, 'not said')} now"
+        for key in dict.fromkeys([*there, *now])
+        if there.get(key) != now.get(key)
+    ]
+    return "; ".join(parts)
