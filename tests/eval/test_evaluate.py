@@ -1,18 +1,16 @@
-"""Evaluating a method over pictures, and reading the alphamatting.com layout."""
+"""Evaluating a method over pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from mematte.errors import ImageFileError, InputError
-from mematte.eval import EvalPair, Scores, alphamatting_pairs, evaluate, score
+from mematte.errors import InputError
+from mematte.eval import EvalPair, Scores, conn_counting_background, evaluate, score
 
 Array = npt.NDArray[Any]
 
@@ -73,6 +71,21 @@ def test_the_table_has_a_line_per_picture_and_the_mean() -> None:
     assert len({len(line) for line in lines}) == 1
 
 
+def test_conn_can_be_that_which_counts_the_background() -> None:
+    truth = np.zeros((10, 100), np.uint8)
+    truth[:, 70:] = 200  # smaller than the background
+    one = EvalPair("a", np.zeros((10, 100, 3), np.uint8), np.full((10, 100), 128, np.uint8), truth)
+    expected = conn_counting_background(np.full((10, 100), 128, np.uint8), truth, one.trimap)
+
+    counted = evaluate(half, [one], count_background=True).mean
+    plain = evaluate(half, [one]).mean
+
+    assert counted.conn == expected != plain.conn
+    assert (counted.sad, counted.mse, counted.mad, counted.grad) == (
+        plain.sad, plain.mse, plain.mad, plain.grad
+    )  # fmt: skip
+
+
 def test_no_pictures_is_an_error() -> None:
     with pytest.raises(InputError, match="no pictures"):
         evaluate(half, [])
@@ -91,43 +104,3 @@ def test_no_pictures_is_an_error() -> None:
 def test_a_bad_prediction_names_the_picture(bad: Any, message: str, eight_bit: bool) -> None:
     with pytest.raises(InputError, match=message):
         evaluate(bad, [pair("b", 0.5)], eight_bit=eight_bit)
-
-
-def write(path: Path, pixels: Array) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), pixels)
-
-
-def test_alphamatting_pairs_reads_rgb_and_first_channels(tmp_path: Path) -> None:
-    rgb = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
-    alpha = np.array([[0, 10, 255], [7, 8, 9]], dtype=np.uint8)
-    trimap = np.array([[0, 128, 255], [128, 128, 128]], dtype=np.uint8)
-    for name in ("GT02", "GT01"):
-        write(tmp_path / "image" / f"{name}.png", rgb[..., ::-1])
-    write(tmp_path / "alpha" / "GT01.png", alpha)
-    write(tmp_path / "alpha" / "GT02.png", np.dstack([alpha * 0, alpha * 0, alpha]))  # first in the file: red
-    write(tmp_path / "trimap2" / "GT01.png", trimap)
-    write(tmp_path / "trimap2" / "GT02.png", np.dstack([trimap] * 3))
-
-    pairs = list(alphamatting_pairs(tmp_path, "trimap2"))
-
-    assert [one.name for one in pairs] == ["GT01", "GT02"]
-    for one in pairs:
-        np.testing.assert_array_equal(one.image, rgb)
-        np.testing.assert_array_equal(one.truth, alpha)
-        np.testing.assert_array_equal(one.trimap, trimap)
-
-
-def test_a_missing_folder_or_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ImageFileError, match="No PNG pictures"):
-        list(alphamatting_pairs(tmp_path))
-    write(tmp_path / "image" / "GT01.png", np.zeros((2, 2, 3), dtype=np.uint8))
-    with pytest.raises(ImageFileError, match=r"GT01\.png is missing"):
-        list(alphamatting_pairs(tmp_path))
-
-
-def test_a_file_that_is_no_picture_is_named(tmp_path: Path) -> None:
-    (tmp_path / "image").mkdir()
-    (tmp_path / "image" / "GT01.png").write_text("not a picture")
-    with pytest.raises(ImageFileError, match=r"GT01\.png is missing or not a picture"):
-        list(alphamatting_pairs(tmp_path))

@@ -130,7 +130,7 @@ def open_data_set(
     if "image" not in found.pairs[0].files:
         raise DataError(
             f"{folder} is laid out as {found.layout.name}, {found.layout}: it holds foregrounds, "
-            "no photographs to matte. Lay them over backgrounds with `mematte data compose`, evaluate on that."
+            "no photographs to matte. Lay them over backgrounds with `mematte data compose` first."
         )
     files, source = _trimap_files(found, trimaps, trimap_radius_px)
     if source.kind == "files" and not any(pair.name in files for pair in found.pairs):
