@@ -20,6 +20,7 @@ from .convert import convert
 from .evaluate import evaluate
 from .matte import matte
 from .plan import plan
+from .routes import routes
 from .train import train
 from .trimap import trimap
 from .weights import weights
@@ -45,7 +46,7 @@ def _program(
     """
 
 
-for command in (matte, plan, trimap, evaluate, convert, weights, train):
+for command in (matte, routes, plan, trimap, evaluate, convert, weights, train):
     app.command()(command)
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")

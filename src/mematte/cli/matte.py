@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import glob
-import math
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .inputs import guide_of, known_of, read_whole
 from .messages import Messages
 from .options import (
     AlphaOption,
@@ -35,6 +34,7 @@ from .options import (
 )
 from .outputs import (
     check_outputs,
+    check_routed,
     outputs_asked_for,
     results_of,
     stream_outputs,
@@ -44,8 +44,8 @@ from .outputs import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mematte.engine import BlockRouting, Engine, Report
-    from mematte.image import Picture, PictureFile, Trimap, TrimapRows, TrimapScan
+    from mematte.engine import BlockRouting, Report
+    from mematte.image import Picture
 
 
 def matte(
@@ -89,7 +89,7 @@ def matte(
     from mematte.engine import stays_in_memory
     from mematte.image import DEFAULT_MAX_PIXELS, open_picture
 
-    guide = _guide(image, trimap, mask, radius)
+    guide = guide_of(image, trimap, mask, radius)
     _check_over(composite, over)
     outputs = outputs_asked_for(
         image,
@@ -108,7 +108,7 @@ def matte(
         with messages.stage("read", f"Reading {image.name}"):
             behind = _read_background(over, limit, messages) if over is not None else None
             photo = stack.enter_context(open_picture(image, max_pixels=limit))
-            known, scan = _known(stack, photo, guide, mask is not None, radius, limit, messages)
+            known, scan = known_of(stack, photo, guide, mask is not None, radius, limit, messages)
         check_outputs(outputs, files, force, photo.size)
         with messages.stage("load", f"Loading {weights}"):
             engine = load(
@@ -120,10 +120,10 @@ def matte(
                 enlarge=enlarge.factor,
             )
         if routes is not None:
-            _check_routed(engine)
+            check_routed(engine, "--routes")
         if stays_in_memory(engine, photo, known, results_of(outputs, behind)):
             with messages.stage("read", f"Reading {image.name}"):
-                whole = _read(photo, known, messages)
+                whole = read_whole(photo, known, messages)
             with messages.stage("matte", "Matting") as progress:
                 result = engine(*whole, progress=progress)
             done, routings = result.report, result.routings
@@ -138,72 +138,11 @@ def matte(
         messages.say(_summary(done, routings, sum(messages.seconds.values())))
 
 
-def _guide(image: Path, trimap: Path | None, mask: Path | None, radius: int | None) -> Path:
-    """The file that says what is unknown: exactly one is given."""
-    if trimap is not None and mask is not None:
-        raise typer.BadParameter("a trimap and --mask are both given; one of them says what is unknown.")
-    if radius is not None and mask is None:
-        raise typer.BadParameter("--radius is for --mask; a trimap says by itself what is unknown.")
-    guide = trimap or mask
-    if guide is None:
-        beside = sorted(
-            path
-            for path in image.parent.glob(f"{glob.escape(image.stem)}[._ -]*")
-            if "trimap" in path.stem.lower()
-        )
-        hint = f" Did you mean {beside[0]}?" if beside else ""
-        raise typer.BadParameter(f"give a TRIMAP, or a mask with --mask: what is unknown?{hint}")
-    return guide
-
-
 def _check_over(composite: Path | None, over: str | None) -> None:
     if composite is not None and over is None:
         raise typer.BadParameter("--composite needs --over: a colour or a picture to lie behind.")
     if over is not None and composite is None:
         raise typer.BadParameter("--over needs --composite: a file to write to.")
-
-
-def _known(
-    stack: ExitStack,
-    photo: PictureFile,
-    guide: Path,
-    is_mask: bool,
-    radius: int | None,
-    limit: int,
-    messages: Messages,
-) -> tuple[TrimapRows, TrimapScan]:
-    """The trimap, open or made of the mask, and what a look through it against the photo gave."""
-    from mematte.errors import TrimapError
-    from mematte.image import Trimap, as_mask, open_trimap, read_picture, trimap_from_mask
-
-    known: TrimapRows
-    if is_mask:
-        mask = read_picture(guide, max_pixels=limit, role="mask")
-        messages.note(guide, mask.notes)
-        values = as_mask(mask)
-        if values.shape != photo.size:
-            raise TrimapError(
-                f"The mask must be as large as the image: the image is {photo.size[1]}x{photo.size[0]} "
-                f"px, the mask {values.shape[1]}x{values.shape[0]} px."
-            )
-        known = Trimap(trimap_from_mask(values, radius))
-    else:
-        known = stack.enter_context(open_trimap(guide, max_pixels=limit))
-    # Before the weights are loaded: whoever forgot to paint should not wait.
-    scan = known.scan(photo.size)
-    messages.warn(scan.warnings)
-    messages.note(guide, known.notes)
-    return known, scan
-
-
-def _read(photo: PictureFile, known: TrimapRows, messages: Messages) -> tuple[Picture, Trimap]:
-    """Photo and trimap as a whole."""
-    from mematte.image import Trimap, read_picture
-
-    picture = read_picture(photo.path, max_pixels=math.prod(photo.size))
-    messages.note(photo.path, picture.notes)
-    levels = known if isinstance(known, Trimap) else Trimap(known.level_rows(slice(0, photo.size[0])))
-    return picture, levels
 
 
 def _read_background(over: str, limit: int, messages: Messages) -> Picture | tuple[float, float, float]:
@@ -219,17 +158,6 @@ def _read_background(over: str, limit: int, messages: Messages) -> Picture | tup
         return parse_color(over)
     except InputError as error:
         raise InputError(f'--over: there is no file "{over}", and {error}') from error
-
-
-def _check_routed(engine: Engine) -> None:
-    """Raise now what drawing the routes would raise after the work."""
-    from mematte.errors import InputError
-
-    if "R" not in engine.spec.blocks:
-        raise InputError(
-            f"--routes: the network {engine.weights_name} ({engine.spec.blocks}) has no routed blocks: every "
-            "token attends globally, so there are no routes to draw."
-        )
 
 
 def _summary(report: Report, routings: Sequence[BlockRouting], seconds: float) -> str:

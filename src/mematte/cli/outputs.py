@@ -16,6 +16,9 @@ from .files import check_new_file
 from .report import report_of, write_report
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from mematte.engine import BlockRouting, Engine, Matte, Report, Results
     from mematte.image import Picture, Rows, TrimapRows, TrimapScan
 
@@ -48,10 +51,8 @@ def outputs_asked_for(
     Raises:
         ImageFileError: the image is a folder without a name of its own ("." or "/"): nothing lies beside it.
     """
-    if not image.name:
-        raise ImageFileError(f"{image} is a folder, not a picture.")
     if alpha is None and cutout is None and foreground is None and composite is None:
-        alpha = image.with_name(f"{image.stem}.alpha.png")
+        alpha = beside(image, "alpha")
     paths: dict[Role, Path | None] = {
         "alpha": alpha,
         "cutout": cutout,
@@ -61,6 +62,17 @@ def outputs_asked_for(
         "report": report,  # last: it says what was written
     }
     return [Output(role, path) for role, path in paths.items() if path is not None]
+
+
+def beside(image: Path, role: Role) -> Path:
+    """Where a result goes whose place nobody named: photo.ROLE.png beside photo.jpg.
+
+    Raises:
+        ImageFileError: the image is a folder without a name of its own ("." or "/"): nothing lies beside it.
+    """
+    if not image.name:
+        raise ImageFileError(f"{image} is a folder, not a picture.")
+    return image.with_name(f"{image.stem}.{role}.png")
 
 
 def check_outputs(
@@ -142,6 +154,8 @@ def _write(
     force: bool,
     messages: Messages,
 ) -> None:
+    from mematte.image import Trimap
+
     match output.role:
         case "alpha":
             matte.save(output.path, force=force)
@@ -152,23 +166,63 @@ def _write(
         case "composite":
             matte.save_composite(output.path, behind, force=force)
         case "routes":
-            write_routes(output.path, matte.picture, matte.routings, matte.report, force)
+            trimap = Trimap(matte.trimap)
+            write_routes(output.path, matte.picture, trimap, matte.routings, matte.report, force)
         case "report":
             report = report_of(matte.report, matte.routings, inputs, written, messages.seconds)
             write_report(output.path, report, force)
 
 
+def check_routed(engine: Engine, asked_by: str) -> None:
+    """Raise now what drawing the routes would raise after the work.
+
+    Raises:
+        InputError: the network has no routed blocks; it begins with what asked for them.
+    """
+    from mematte.errors import InputError
+
+    if "R" not in engine.spec.blocks:
+        raise InputError(
+            f"{asked_by}: the network {engine.weights_name} ({engine.spec.blocks}) has no routed blocks: "
+            "every token attends globally, so there are no routes to draw."
+        )
+
+
 def write_routes(
-    path: Path, picture: Rows, routings: tuple[BlockRouting, ...], report: Report, force: bool
+    path: Path,
+    picture: Rows,
+    trimap: TrimapRows,
+    routings: tuple[BlockRouting, ...],
+    report: Report,
+    force: bool,
 ) -> None:
-    """The picture of who attended."""
+    """The picture of who attended, the trimap's unknown region outlined.
+
+    Raises:
+        OutputError: it cannot be written there; nothing is left behind.
+    """
+    from mematte.engine.routes import draw_routes
+
+    write_sheet(path, draw_routes(picture, routings, report, trimap=trimap), force)
+
+
+def write_sheet(path: Path, pixels: NDArray[np.uint8], force: bool) -> None:
+    """Write (h, w, 3) as a picture, whole or not at all.
+
+    By bands: as floats it would be four times as large.
+
+    Raises:
+        OutputError: it cannot be written there; nothing is left behind.
+    """
     import numpy as np
 
-    from mematte.engine.routes import draw_routes
-    from mematte.image import write_picture
+    from mematte.image import picture_writer
+    from mematte.image.bands import row_bands
 
-    panels = draw_routes(picture, routings, report)
-    write_picture(path, panels.astype(np.float32) / np.float32(255), force=force)
+    size = (pixels.shape[0], pixels.shape[1])
+    with picture_writer(path, size, force=force) as writer:
+        for rows in row_bands(size):
+            writer.write(pixels[rows].astype(np.float32) / np.float32(255))
 
 
 def results_of(outputs: Sequence[Output], behind: Picture | tuple[float, float, float] | None) -> Results:
@@ -209,7 +263,7 @@ def stream_outputs(
         typer.echo(output.path)
     for output in outputs:
         if output.role == "routes":
-            write_routes(output.path, photo, routings, report, force)
+            write_routes(output.path, photo, trimap, routings, report, force)
         elif output.role == "report":
             said = report_of(report, routings, inputs, written, messages.seconds)
             write_report(output.path, said, force)

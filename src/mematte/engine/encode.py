@@ -28,6 +28,7 @@ class Routed(NamedTuple):
 
     attend: Tensor  # (h, w) bool
     asked: int  # tokens that the router sent to attention; more than attend if the cap cut some off
+    capped: Tensor | None = None  # (h, w) bool, those that the cap cut off; None if it cut none
 
 
 Read = Callable[[slice, slice], Tensor]
@@ -115,7 +116,8 @@ def _window_block(block: WindowBlock, tokens: Tensor, plan: Plan) -> None:
 def _routed_block(block: RoutedBlock, tokens: Tensor, plan: Plan, decide: Decide) -> Routed:
     log_probs = _routed(block.router, tokens, plan)
     attend = decide(log_probs)
-    asked = int(argmax(log_probs).sum())
+    asks = argmax(log_probs)
+    asked, capped = int(asks.sum()), asks & ~attend
     chosen = attend[0].nonzero()[:, 0]
     flat = tokens.view(-1, tokens.shape[-1])
     attended = _attended(block, flat, chosen, plan)
@@ -123,7 +125,7 @@ def _routed_block(block: RoutedBlock, tokens: Tensor, plan: Plan, decide: Decide
         _refine(block.refinement, tokens, plan)
     flat[chosen] = attended
     _finish(block, tokens, plan)
-    return Routed(attend.view(plan.grid), asked)
+    return Routed(attend.view(plan.grid), asked, capped.view(plan.grid) if capped.any() else None)
 
 
 def _routed(router: Router, tokens: Tensor, plan: Plan) -> Tensor:

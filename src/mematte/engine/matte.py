@@ -29,6 +29,7 @@ class BlockRouting:
     block: int  # its place in the block string, from 0
     attend: NDArray[np.bool_]  # (h, w) token grid of the padded picture
     asked: int  # tokens that the router sent to attention; more than attend if the cap cut some off
+    capped: NDArray[np.bool_] | None = None  # (h, w) those that the cap cut off; None if it cut none
 
     @property
     def share(self) -> float:

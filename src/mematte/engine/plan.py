@@ -196,7 +196,7 @@ def needs(job: Job, pieces: Pieces, tile: tuple[int, int] | None = None) -> dict
     token = spec.channels * job.value_bytes
     height, width = sides(job.grid, pieces.piece_tokens)
     piece = height * width
-    decisions = tokens * (1 + spec.blocks.count("R"))
+    decisions = tokens * (1 + 2 * spec.blocks.count("R"))  # what is unknown; who attends, who was capped
     fixed = _FIXED_BYTES + spec.channels * _FIXED_BYTES_PER_CHANNEL
     kept = job.beside_bytes + job.map_bytes + decisions + fixed
 

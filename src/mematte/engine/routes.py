@@ -1,67 +1,403 @@
-"""Routes: a picture of which tokens attended globally in each routed block."""
+"""Routes: pictures of which tokens attended globally in each routed block, over the photo.
+
+Colour stands for decisions alone: the photo beneath keeps its detail, but little of its colour. Orange and
+blue are told apart by people of every kind of colour vision.
+"""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mematte.errors import InputError
-from mematte.image import Backdrop, Rows, linear_to_srgb
+from mematte.image import UNKNOWN, Backdrop, Rows, TrimapRows, linear_to_srgb
+from mematte.image.bands import row_bands
 
 from .matte import BlockRouting, Report
+from .shares import BlockShares, block_shares, times_attended, token_px, unknown_tokens
+from .sheet import GAP_PX, QUIET, SWATCH_PX, Bar, Colour, Key, Panel, Pixels, Sheet, Words
 
-PANEL_PX = 1024  # longer side of one block's panel, at most
-CAPTION_PX = 28
-ATTENDS = np.array([1.0, 0.55, 0.0], np.float32)  # orange: readable on photographs, and to the colour-blind
-DIMMED = 0.35  # brightness of the picture where tokens are refined instead
+OPACITY = 0.55  # of a tint over the photo: plain to see, and what lies beneath can still be recognised
+# What the photo keeps of its colour, so that an orange cat does not seem to attend; and how light its black
+# becomes, so that a tint over it is more than a darker black.
+SATURATION, LIFTED = 0.2, 0.12
+ATTENDS, CAPPED = (255, 140, 0), (45, 135, 255)
+# In how many blocks a token attended, from few to all: light to dark, as every eye sees it.
+HEAT = ((255, 226, 130), (250, 150, 30), (150, 40, 10))
+OUTLINE, OUTLINE_CASING = (255, 255, 255), (20, 20, 20)
+
+PANELS_PX = (1200, 2000)  # height and width that all panels have together, at most
+LONGEST_PX, MOST_ENLARGED = 1200, 16  # one panel's longer side; how much larger than the picture it may be
+NARROWEST_PX = 330  # of a panel with its caption
+SUMMARY_PX = 960  # the least width of a sheet with a summary
+_BAND_PX = 500_000  # of the photo as wide as the panel: what is held of it while it is scaled
 
 
-def draw_routes(picture: Rows, routings: tuple[BlockRouting, ...], report: Report) -> NDArray[np.uint8]:
-    """(h, w, 3) uint8 RGB: one panel per routed block, attending tokens tinted, the others dimmed.
+def overlay(
+    picture: Rows,
+    routing: BlockRouting,
+    report: Report,
+    opacity: float = OPACITY,
+    *,
+    size: tuple[int, int] | None = None,
+    trimap: TrimapRows | None = None,
+) -> Pixels:
+    """One block's decisions over the photo, without captions.
 
     Args:
-        picture: the photo, in memory or an open file.
-        routings: of its matte.
-        report: of its matte.
+        picture: the photo, in memory or an open file, which is read in bands.
+        routing: of the block.
+        report: of the matte.
+        opacity: of the tints, 0 to 1.
+        size: (height, width) of the result, px; None: the photo's own, or less if a side exceeds 1200 px.
+        trimap: whose unknown region is outlined.
+
+    Returns:
+        (h, w, 3) uint8 RGB.
 
     Raises:
-        InputError: the network has no routed blocks.
+        InputError: the opacity is not in [0, 1].
+        ImageFileError: a file is damaged.
     """
+    _check_opacity(opacity)
+    if size is None:
+        scale = min(1.0, LONGEST_PX / max(picture.size))
+        size = (max(1, round(picture.size[0] * scale)), max(1, round(picture.size[1] * scale)))
+    ground = Ground(picture, report, size, trimap)
+    return ground.decided(routing, opacity)
+
+
+def draw_routes(
+    picture: Rows,
+    routings: Sequence[BlockRouting],
+    report: Report,
+    *,
+    trimap: TrimapRows | None = None,
+    opacity: float = OPACITY,
+) -> Pixels:
+    """(h, w, 3) uint8 RGB: one panel per routed block, with what share attended, and a legend.
+
+    Args:
+        picture: the photo, in memory or an open file, which is read in bands.
+        routings: of its matte.
+        report: of its matte.
+        trimap: whose unknown region is outlined.
+        opacity: of the tints, 0 to 1.
+
+    Raises:
+        InputError: the network has no routed blocks, or the opacity is not in [0, 1].
+        ImageFileError: a file is damaged.
+    """
+    return _draw(picture, routings, report, trimap, opacity, summary=False)
+
+
+def explain_routes(
+    picture: Rows,
+    routings: Sequence[BlockRouting],
+    report: Report,
+    *,
+    trimap: TrimapRows,
+    opacity: float = OPACITY,
+) -> Pixels:
+    """As `draw_routes`, with a map of how often each token attended, and bars of each block's shares.
+
+    Raises:
+        InputError, ImageFileError: as `draw_routes`.
+        SizeMismatchError, TrimapError: as `unknown_tokens`.
+    """
+    return _draw(picture, routings, report, trimap, opacity, summary=True)
+
+
+def title(shares: BlockShares) -> str:
+    """A panel's first line."""
+    return f"Block {shares.block}: {shares.share(shares.attending):.1%} of the tokens attend"
+
+
+def detail(shares: BlockShares) -> str:
+    """A panel's second line: the counts."""
+    counts = f"{shares.attending:,} of {shares.tokens:,} tokens"
+    if shares.capped:
+        asked = f"{shares.capped:,} ({shares.share(shares.capped):.1%})"
+        counts += f"; {asked} more asked to, and were capped"
+    return counts
+
+
+def description(routing: BlockRouting, report: Report) -> str:
+    """What the picture and its tokens are: sizes and numbers, in one line."""
+    (height, width), (rows, columns), side = report.size, routing.attend.shape, token_px(routing, report)
+    shown = f", shown to the network at {report.enlarged} times its size" if report.enlarged > 1 else ""
+    return (
+        f"{width}x{height} px{shown}: {columns}x{rows} = {report.tokens:,} tokens of {side}x{side} px each. "
+        f"Network {report.network}, at most {report.max_global_tokens:,} tokens attend per block."
+    )
+
+
+class Ground:
+    """What the decisions are drawn on: the photo with little colour, as large as a panel, and the outline.
+
+    Args:
+        picture: the photo.
+        report: of its matte.
+        size: (height, width) of the panel, px.
+        trimap: whose unknown region is outlined; None: nothing is.
+    """
+
+    def __init__(
+        self, picture: Rows, report: Report, size: tuple[int, int], trimap: TrimapRows | None
+    ) -> None:
+        self.size, self._report = size, report
+        self._photo = _scaled(picture, size)
+        self.muted = muted(self._photo)
+        self._outline = None if trimap is None else _outline(_unknown(trimap, size))
+
+    def tokens(self, grid: tuple[int, int]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The token row that each of the panel's rows has its centre in, and the same of its columns."""
+        rows, columns = (
+            (((np.arange(panel) + 0.5) * side * self._report.enlarged / panel).astype(np.intp) * count)
+            // padded
+            for panel, side, count, padded in zip(
+                self.size, self._report.size, grid, self._report.padded, strict=True
+            )
+        )
+        return rows, columns
+
+    def tinted(self, kinds: NDArray[np.integer], colours: Sequence[Colour], opacity: float) -> Pixels:
+        """(h, w, 3) uint8, of a (h, w) token grid of kinds: 0 is not tinted, k with the k-th colour."""
+        shown = kinds[np.ix_(*self.tokens((kinds.shape[0], kinds.shape[1])))]
+        result = self.muted.copy()
+        for kind, colour in enumerate(colours, start=1):
+            where = shown == kind
+            result[where] = tint(self.muted[where], colour, opacity)
+        return self._outlined(result)
+
+    def photo(self) -> Pixels:
+        """(h, w, 3) uint8: the photo in its own colours, outlined."""
+        return self._outlined(self._photo.copy())
+
+    def _outlined(self, drawn: Pixels) -> Pixels:
+        if self._outline is not None:
+            line, casing = self._outline
+            drawn[casing] = OUTLINE_CASING
+            drawn[line] = OUTLINE
+        return drawn
+
+    def decided(self, routing: BlockRouting, opacity: float) -> Pixels:
+        """(h, w, 3) uint8: one block's decisions."""
+        kinds = routing.attend.astype(np.uint8)
+        if routing.capped is not None:
+            kinds[routing.capped] = 2
+        return self.tinted(kinds, (ATTENDS, CAPPED), opacity)
+
+
+def tint(beneath: Pixels, colour: Colour, opacity: float) -> Pixels:
+    """uint8 RGB of any shape under a tint."""
+    mixed = (1 - opacity) * beneath + opacity * np.asarray(colour, np.float32)
+    tinted: Pixels = np.rint(mixed).astype(np.uint8)
+    return tinted
+
+
+def heat_colours(blocks: int) -> tuple[Colour, ...]:
+    """The colours of tokens that attended in 1, 2 ... `blocks` of the blocks."""
+    at = np.linspace(0, 1, blocks) if blocks > 1 else np.array([0.5])
+    channels = [np.interp(at, (0, 0.5, 1), channel) for channel in zip(*HEAT, strict=True)]
+    return tuple((round(r), round(g), round(b)) for r, g, b in zip(*channels, strict=True))
+
+
+def two_coats(opacity: float) -> float:
+    """The opacity where colours are many: what lies beneath would make one look like the next."""
+    return 1 - (1 - opacity) ** 2
+
+
+def _check_opacity(opacity: float) -> None:
+    if not 0 <= opacity <= 1:
+        raise InputError(f"An opacity is between 0, nothing to see, and 1, nothing beneath, not {opacity}.")
+
+
+def muted(photo: Pixels) -> Pixels:
+    """uint8 RGB of any shape with little colour and without deep black: what tints lie over."""
+    # (n, 3) @ (3, 3): each channel comes near the picture's luminance.
+    mix = SATURATION * np.eye(3) + (1 - SATURATION) * np.array([[0.2126], [0.7152], [0.0722]])
+    faded = photo @ ((1 - LIFTED) * mix).astype(np.float32) + np.float32(255 * LIFTED)
+    result: Pixels = np.rint(faded).astype(np.uint8)
+    return result
+
+
+def _scaled(picture: Rows, size: tuple[int, int]) -> Pixels:
+    """The photo at another size, display-referred. A file is read downwards, once."""
+    backdrop, result = Backdrop(picture, size), np.empty((*size, 3), np.uint8)
+    source_rows = max(1, picture.size[0] // size[0])
+    for rows in row_bands((size[0], size[1] * source_rows), _BAND_PX):
+        result[rows] = np.rint(255 * np.clip(linear_to_srgb(backdrop.rows(rows)), 0, 1))
+    return result
+
+
+def _unknown(trimap: TrimapRows, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """(h, w): whether any pixel of the trimap under each of the panel's is unknown. Read downwards, once."""
+    tops, lefts = (np.arange(panel) * side // panel for panel, side in zip(size, trimap.size, strict=True))
+    result = np.empty(size, np.bool_)
+    for rows in row_bands((size[0], max(size[1], trimap.size[1] * -(-trimap.size[0] // size[0])))):
+        top = int(tops[rows.start])
+        bottom = trimap.size[0] if rows.stop == size[0] else max(int(tops[rows.stop]), top + 1)
+        is_unknown = trimap.level_rows(slice(top, bottom)) == UNKNOWN
+        # Where the panel is larger, a start is repeated, and `reduceat` repeats the value.
+        by_row = np.logical_or.reduceat(is_unknown, tops[rows] - top, axis=0)
+        result[rows] = np.logical_or.reduceat(by_row, lefts, axis=1)
+    return result
+
+
+def _outline(region: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(h, w) twice: the line just inside a region's edge, and its casing, so that it shows on everything.
+
+    The picture's own edges are none of the region's.
+    """
+    cross, square = np.ones((3, 3), np.uint8), np.ones((3, 3), np.uint8)
+    cross[::2, ::2] = 0
+    inside = region.astype(np.uint8)
+    line = region & (cv2.erode(inside, cross, borderType=cv2.BORDER_REPLICATE) == 0)
+    around = cv2.dilate(line.astype(np.uint8), square) > 0
+    return line, around & ~line
+
+
+def _draw(
+    picture: Rows,
+    routings: Sequence[BlockRouting],
+    report: Report,
+    trimap: TrimapRows | None,
+    opacity: float,
+    summary: bool,
+) -> Pixels:
     if not routings:
         raise InputError(
             f"The network {report.weights} ({report.network}) has no routed blocks: every token attends "
             "globally, so there are no routes to draw."
         )
-    height, width = picture.size
-    scale = min(1.0, PANEL_PX / max(height, width))
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    small = np.clip(linear_to_srgb(Backdrop(picture, size).rows(slice(0, size[0]))), 0, 1)
-    columns = math.ceil(math.sqrt(len(routings)))
-    panels = []
-    for routing in routings:
-        # Pixel centres of the panel -> the token that each lies in.
-        row, column = (
-            ((np.arange(panel) + 0.5) * side * report.enlarged / panel).astype(int) * grid // padded
-            for panel, side, grid, padded in zip(
-                size, (height, width), routing.attend.shape, report.padded, strict=True
+    _check_opacity(opacity)
+    unknown = unknown_tokens(trimap, routings[0], report) if summary and trimap is not None else None
+    shares = block_shares(routings, unknown)
+    # Of a single block the map of how often would show the same again.
+    with_heat = summary and len(routings) > 1
+    columns, size = arrangement(picture.size, len(routings) + summary + with_heat)
+    ground = Ground(picture, report, size, trimap)
+    panel_width = max(size[1], NARROWEST_PX)
+    width = columns * panel_width + (columns - 1) * GAP_PX
+    sheet = Sheet(max(width, SUMMARY_PX if summary else 0))
+    sheet.text("Which tokens attend globally", 26)
+    sheet.text(description(routings[0], report), colour=QUIET)
+    sheet.space(8)
+    sheet.legend(_legend(any(one.capped for one in shares), trimap is not None, opacity))
+    sheet.space(16)
+    panels = [
+        Panel(ground.decided(routing, opacity), title(one), detail(one))
+        for routing, one in zip(routings, shares, strict=True)
+    ]
+    if summary:
+        touched = f"{shares[0].unknown:,} of {shares[0].tokens:,} tokens have unknown pixels"
+        panels.insert(0, Panel(ground.photo(), "The photograph", touched))
+    if with_heat:
+        heat, coats = heat_colours(len(routings)), two_coats(opacity)
+        panels.append(
+            Panel(
+                ground.tinted(times_attended(routings), heat, coats),
+                f"In how many of the {len(routings)} blocks each token attends",
+                [Key(_swatch(None, coats), "0")]
+                + [Key(_swatch(colour, coats), f"{times}") for times, colour in enumerate(heat, start=1)],
             )
         )
-        attends = routing.attend[np.ix_(row, column)][..., None]
-        tinted = np.where(attends, 0.55 * small + 0.45 * ATTENDS, DIMMED * small)
-        caption = f"block {routing.block}: {routing.share:.0%} of the tokens attend"
-        if routing.asked > routing.attend.sum():
-            caption += f" (capped: {routing.asked / routing.attend.size:.0%} asked)"
-        panels.append(np.vstack((_caption(caption, size[1]), np.rint(tinted * 255).astype(np.uint8))))
-    panels += [np.zeros_like(panels[0])] * (-len(panels) % columns)
-    rows = [np.hstack(panels[first : first + columns]) for first in range(0, len(panels), columns)]
-    return np.vstack(rows)
+    sheet.panels(panels, columns, panel_width)
+    if summary:
+        _summarise(sheet, shares)
+    return sheet.pixels()
 
 
-def _caption(text: str, width: int) -> NDArray[np.uint8]:
-    strip = np.full((CAPTION_PX, width, 3), 24, np.uint8)
-    font, line = cv2.FONT_HERSHEY_SIMPLEX, cv2.LINE_AA
-    size = min(0.5, 0.5 * (width - 12) / max(1, cv2.getTextSize(text, font, 0.5, 1)[0][0]))
-    return np.asarray(cv2.putText(strip, text, (6, 19), font, size, (235, 235, 235), 1, line), np.uint8)
+def arrangement(picture: tuple[int, int], panels: int) -> tuple[int, tuple[int, int]]:
+    """How many panels stand side by side, and their (height, width) in px: so that they are largest.
+
+    A small picture is enlarged, or its tokens would be too small to see.
+    """
+    height, width = picture
+    best, best_scale = 1, 0.0
+    for columns in range(1, panels + 1):
+        rows = -(-panels // columns)
+        room = (PANELS_PX[0] / rows, PANELS_PX[1] / columns)
+        scale = min(room[0] / height, room[1] / max(width, NARROWEST_PX * height / room[0]))
+        if scale > best_scale:
+            best, best_scale = columns, scale
+    scale = min(best_scale, LONGEST_PX / max(height, width), MOST_ENLARGED)
+    return best, (max(1, round(scale * height)), max(1, round(scale * width)))
+
+
+def _legend(capped: bool, outlined: bool, opacity: float) -> list[Key]:
+    """What the colours of a block's panel mean."""
+    keys = [Key(_swatch(ATTENDS, opacity), "attends globally")]
+    if capped:
+        keys.append(Key(_swatch(CAPPED, opacity), "capped: asked to attend, refined instead"))
+    keys.append(Key(_swatch(None, opacity), "refined"))
+    if outlined:
+        keys.append(Key(_outline_swatch(), "edge of the trimap's unknown region"))
+    return keys
+
+
+def _swatch(colour: Colour | None, opacity: float) -> Pixels:
+    """A tint as it looks over dark to light parts of a photo; None: no tint."""
+    height, width = SWATCH_PX
+    grey = np.linspace(40, 235, width).astype(np.uint8)
+    beneath = np.broadcast_to(grey[None, :, None], (height, width, 3))
+    return np.ascontiguousarray(beneath) if colour is None else tint(beneath, colour, opacity)
+
+
+def _outline_swatch() -> Pixels:
+    swatch = _swatch(None, 0)
+    middle = swatch.shape[0] // 2
+    swatch[middle - 1 : middle + 2] = OUTLINE_CASING
+    swatch[middle] = OUTLINE
+    return swatch
+
+
+def _summarise(sheet: Sheet, shares: Sequence[BlockShares]) -> None:
+    """A row of bars for each block."""
+    label, number, gap = 80, 78, 30
+    side = sheet.width // 8  # the bars of the unknown region and of all else
+    bar = sheet.width - label - 3 * number - gap - 2 * (side + number)
+    numbers = label + bar
+    inside = numbers + 3 * number + gap
+    outside = inside + side + number
+    sheet.text("What share of the tokens attends", 20)
+    sheet.row(
+        [
+            Words(label, bar, "all tokens", QUIET),
+            *(
+                Words(numbers + number * place, number, word, QUIET, to_the_right=True)
+                for place, word in enumerate(("attend", "capped", "refined"))
+            ),
+            Words(inside, side + number, "in the unknown region", QUIET),
+            Words(outside, side + number, "elsewhere", QUIET),
+        ]
+    )
+    for one in shares:
+        counts = (one.attending, one.capped, one.refined)
+        parts = [(one.share(one.attending), ATTENDS), (one.share(one.capped), CAPPED)]
+        sheet.row(
+            [
+                Words(0, label, f"Block {one.block}"),
+                Bar(label, bar, parts),
+                *(
+                    Words(numbers + number * place, number, f"{one.share(count):.1%}", to_the_right=True)
+                    for place, count in enumerate(counts)
+                ),
+                *_side(inside, side, number, one.share_inside),
+                *_side(outside, side, number, one.share_outside),
+            ]
+        )
+
+
+def _side(left: int, bar: int, number: int, share: float | None) -> list[Words | Bar]:
+    """A bar and its number; no bar where there are no tokens to share."""
+    if share is None:
+        return [Words(left, bar, "no tokens", QUIET)]
+    return [
+        Bar(left, bar, [(share, ATTENDS)]),
+        Words(left + bar, number - 16, f"{share:.1%}", to_the_right=True),
+    ]

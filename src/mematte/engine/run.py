@@ -351,7 +351,12 @@ class Engine:
     def _block_routings(self, routed: list[Routed]) -> tuple[BlockRouting, ...]:
         blocks = [index for index, letter in enumerate(self.spec.blocks) if letter == "R"]
         return tuple(
-            BlockRouting(block=block, attend=decided.attend.numpy(force=True), asked=decided.asked)
+            BlockRouting(
+                block=block,
+                attend=decided.attend.numpy(force=True),
+                asked=decided.asked,
+                capped=None if decided.capped is None else decided.capped.numpy(force=True),
+            )
             for block, decided in zip(blocks, routed, strict=True)
         )
 
