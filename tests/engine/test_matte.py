@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 
 import mematte
-from mematte.engine.routes import draw_routes
 from mematte.errors import InputError, MatteWarning, OutputError
 from mematte.image import read_picture
-from mematte.model import TINY, teacher
+from mematte.model import TINY
 from mematte.weights import save_weights
 
-from .conftest import random_weights
 from .test_run import banded_trimap, picture
 
 
@@ -60,28 +58,6 @@ def test_everything_a_matte_writes_can_be_read_again(matte, tmp_path) -> None:
     assert np.abs(cutout.alpha / 255 - matte.alpha).max() < 0.5 / 255 + 1e-6
     assert read_picture(tmp_path / "foreground.tif").size == (96, 120)
     assert read_picture(tmp_path / "composite.jpg").alpha is None
-
-
-def test_routes_show_a_panel_per_routed_block(matte) -> None:
-    drawn = draw_routes(matte.picture, matte.routings, matte.report)
-
-    assert drawn.dtype == np.uint8
-    assert drawn.shape == (2 * (96 + 28), 2 * 120, 3)
-    for panel, routing in zip((drawn[:124, :120], drawn[:124, 120:]), matte.routings, strict=False):
-        attends = np.kron(routing.attend, np.ones((16, 16), bool))[:96, :120]
-        assert 0 < attends.mean() < 1
-        dimmed = np.rint(matte.picture.pixels[~attends] * 0.35)
-        assert np.abs(panel[28:][~attends] - dimmed).max() <= 1
-        assert (panel[28:][attends][:, 0] >= 0.45 * 255 - 1).all()  # tinted orange
-
-
-def test_a_network_without_routing_has_no_routes_to_draw() -> None:
-    engine = mematte.Engine(random_weights(teacher(TINY)), device="cpu", precision="float32")
-
-    matte = engine(picture(40, 40), banded_trimap(40, 40))
-
-    with pytest.raises(InputError, match="no routed blocks"):
-        draw_routes(matte.picture, matte.routings, matte.report)
 
 
 def test_cut_goes_from_files_to_a_file_in_one_call(weights_file, tmp_path) -> None:

@@ -79,8 +79,8 @@ def routes(
 ) -> None:
     """Explain the routing of IMAGE: which tokens attend globally in each routed block, and which are refined.
 
-    The picture has a map for each block, a map of how often each token attends, and bars of the shares. The
-    same numbers go to stdout, and the path written after them.
+    The picture has a map for each block, a map of how often each token attends, and bars of the shares.
+    The same numbers go to stdout, and after them the path written.
 
     Example: mematte routes cat.jpg cat_trimap.png -o routes.png
 
@@ -125,9 +125,9 @@ def routes(
             messages.note(image, photo.notes)
         messages.warn(report.warnings)
         with messages.stage("write_routes", f"Writing {written.path.name}"):
-            drawn = explain_routes(photo, routings, report, trimap=known, opacity=opacity)
+            shares = block_shares(routings, unknown_tokens(known, routings[0], report))
+            drawn = explain_routes(photo, routings, report, shares, trimap=known, opacity=opacity)
             write_sheet(written.path, drawn, force)
-        shares = block_shares(routings, unknown_tokens(known, routings[0], report))
         if as_json:
             inputs = {"image": image, "trimap": trimap, "mask": mask}
             said = report_of(report, routings, inputs, [written], messages.seconds)

@@ -17,7 +17,7 @@ from mematte.image import UNKNOWN, Backdrop, Rows, TrimapRows, linear_to_srgb
 from mematte.image.bands import row_bands
 
 from .matte import BlockRouting, Report
-from .shares import BlockShares, block_shares, times_attended, token_px, unknown_tokens
+from .shares import BlockShares, block_shares, times_attended, token_px
 from .sheet import GAP_PX, QUIET, SWATCH_PX, Bar, Colour, Key, Panel, Pixels, Sheet, Words
 
 OPACITY = 0.55  # of a tint over the photo: plain to see, and what lies beneath can still be recognised
@@ -91,24 +91,32 @@ def draw_routes(
         InputError: the network has no routed blocks, or the opacity is not in [0, 1].
         ImageFileError: a file is damaged.
     """
-    return _draw(picture, routings, report, trimap, opacity, summary=False)
+    return _draw(picture, routings, report, block_shares(routings), trimap, opacity, summary=False)
 
 
 def explain_routes(
     picture: Rows,
     routings: Sequence[BlockRouting],
     report: Report,
+    shares: Sequence[BlockShares],
     *,
     trimap: TrimapRows,
     opacity: float = OPACITY,
 ) -> Pixels:
-    """As `draw_routes`, with a map of how often each token attended, and bars of each block's shares.
+    """As `draw_routes`, with the photo, a map of how often each token attended, and bars of the shares.
+
+    Args:
+        picture: the photo, in memory or an open file, which is read in bands.
+        routings: of its matte.
+        report: of its matte.
+        shares: from `block_shares`, with the trimap's `unknown_tokens`.
+        trimap: whose unknown region is outlined.
+        opacity: of the tints, 0 to 1.
 
     Raises:
         InputError, ImageFileError: as `draw_routes`.
-        SizeMismatchError, TrimapError: as `unknown_tokens`.
     """
-    return _draw(picture, routings, report, trimap, opacity, summary=True)
+    return _draw(picture, routings, report, shares, trimap, opacity, summary=True)
 
 
 def title(shares: BlockShares) -> str:
@@ -120,8 +128,7 @@ def detail(shares: BlockShares) -> str:
     """A panel's second line: the counts."""
     counts = f"{shares.attending:,} of {shares.tokens:,} tokens"
     if shares.capped:
-        asked = f"{shares.capped:,} ({shares.share(shares.capped):.1%})"
-        counts += f"; {asked} more asked to, and were capped"
+        counts += f"; {shares.capped:,} capped ({shares.share(shares.capped):.1%})"
     return counts
 
 
@@ -265,6 +272,7 @@ def _draw(
     picture: Rows,
     routings: Sequence[BlockRouting],
     report: Report,
+    shares: Sequence[BlockShares],
     trimap: TrimapRows | None,
     opacity: float,
     summary: bool,
@@ -275,8 +283,6 @@ def _draw(
             "globally, so there are no routes to draw."
         )
     _check_opacity(opacity)
-    unknown = unknown_tokens(trimap, routings[0], report) if summary and trimap is not None else None
-    shares = block_shares(routings, unknown)
     # Of a single block the map of how often would show the same again.
     with_heat = summary and len(routings) > 1
     columns, size = arrangement(picture.size, len(routings) + summary + with_heat)
@@ -302,8 +308,10 @@ def _draw(
             Panel(
                 ground.tinted(times_attended(routings), heat, coats),
                 f"In how many of the {len(routings)} blocks each token attends",
-                [Key(_swatch(None, coats), "0")]
-                + [Key(_swatch(colour, coats), f"{times}") for times, colour in enumerate(heat, start=1)],
+                [
+                    Key(_swatch(colour, coats, short=True), f"{times}")
+                    for times, colour in enumerate((None, *heat))
+                ],
             )
         )
     sheet.panels(panels, columns, panel_width)
@@ -319,14 +327,13 @@ def arrangement(picture: tuple[int, int], panels: int) -> tuple[int, tuple[int, 
     """
     height, width = picture
     best, best_scale = 1, 0.0
-    for columns in range(1, panels + 1):
+    for columns in range(1, min(panels, PANELS_PX[1] // NARROWEST_PX) + 1):
         rows = -(-panels // columns)
-        room = (PANELS_PX[0] / rows, PANELS_PX[1] / columns)
-        scale = min(room[0] / height, room[1] / max(width, NARROWEST_PX * height / room[0]))
+        scale = min(PANELS_PX[0] / rows / height, PANELS_PX[1] / columns / width)
         if scale > best_scale:
             best, best_scale = columns, scale
     scale = min(best_scale, LONGEST_PX / max(height, width), MOST_ENLARGED)
-    return best, (max(1, round(scale * height)), max(1, round(scale * width)))
+    return best, (max(1, int(scale * height)), max(1, int(scale * width)))
 
 
 def _legend(capped: bool, outlined: bool, opacity: float) -> list[Key]:
@@ -340,12 +347,12 @@ def _legend(capped: bool, outlined: bool, opacity: float) -> list[Key]:
     return keys
 
 
-def _swatch(colour: Colour | None, opacity: float) -> Pixels:
+def _swatch(colour: Colour | None, opacity: float, short: bool = False) -> Pixels:
     """A tint as it looks over dark to light parts of a photo; None: no tint."""
     height, width = SWATCH_PX
-    grey = np.linspace(40, 235, width).astype(np.uint8)
-    beneath = np.broadcast_to(grey[None, :, None], (height, width, 3))
-    return np.ascontiguousarray(beneath) if colour is None else tint(beneath, colour, opacity)
+    grey = np.linspace(0, 255, width // 2 if short else width)
+    beneath = muted(np.broadcast_to(grey[None, :, None], (height, len(grey), 3)).astype(np.uint8))
+    return beneath if colour is None else tint(beneath, colour, opacity)
 
 
 def _outline_swatch() -> Pixels:
