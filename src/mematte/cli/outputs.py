@@ -221,7 +221,7 @@ def write_sheet(path: Path, pixels: NDArray[np.uint8], force: bool) -> None:
 
     size = (pixels.shape[0], pixels.shape[1])
     with picture_writer(path, size, force=force) as writer:
-        for rows in row_bands(size):
+        for rows in row_bands(size, 200_000):
             writer.write(pixels[rows].astype(np.float32) / np.float32(255))
 
 

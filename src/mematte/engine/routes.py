@@ -6,7 +6,7 @@ blue are told apart by people of every kind of colour vision.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -17,6 +17,7 @@ from mematte.image import UNKNOWN, Backdrop, Rows, TrimapRows, linear_to_srgb
 from mematte.image.bands import row_bands
 
 from .matte import BlockRouting, Report
+from .memory import freed_blocks_returned
 from .shares import BlockShares, block_shares, times_attended, token_px
 from .sheet import GAP_PX, QUIET, SWATCH_PX, Bar, Colour, Key, Panel, Pixels, Sheet, Words
 
@@ -33,7 +34,7 @@ PANELS_PX = (1200, 2000)  # height and width that all panels have together, at m
 LONGEST_PX, MOST_ENLARGED = 1200, 16  # one panel's longer side; how much larger than the picture it may be
 NARROWEST_PX = 330  # of a panel with its caption
 SUMMARY_PX = 960  # the least width of a sheet with a summary
-_BAND_PX = 500_000  # of the photo as wide as the panel: what is held of it while it is scaled
+_BAND_PX = 400_000  # of the photo or of the panel, the larger: what is held as floats while it is scaled
 
 
 def overlay(
@@ -91,7 +92,8 @@ def draw_routes(
         InputError: the network has no routed blocks, or the opacity is not in [0, 1].
         ImageFileError: a file is damaged.
     """
-    return _draw(picture, routings, report, block_shares(routings), trimap, opacity, summary=False)
+    with freed_blocks_returned():
+        return _draw(picture, routings, report, block_shares(routings), trimap, opacity, summary=False)
 
 
 def explain_routes(
@@ -116,7 +118,8 @@ def explain_routes(
     Raises:
         InputError, ImageFileError: as `draw_routes`.
     """
-    return _draw(picture, routings, report, shares, trimap, opacity, summary=True)
+    with freed_blocks_returned():  # a sheet is drawn in what matting has left
+        return _draw(picture, routings, report, shares, trimap, opacity, summary=True)
 
 
 def title(shares: BlockShares) -> str:
@@ -176,8 +179,7 @@ class Ground:
         shown = kinds[np.ix_(*self.tokens((kinds.shape[0], kinds.shape[1])))]
         result = self.muted.copy()
         for kind, colour in enumerate(colours, start=1):
-            where = shown == kind
-            result[where] = tint(self.muted[where], colour, opacity)
+            np.copyto(result, tint(self.muted, colour, opacity), where=(shown == kind)[..., None])
         return self._outlined(result)
 
     def photo(self) -> Pixels:
@@ -200,10 +202,10 @@ class Ground:
 
 
 def tint(beneath: Pixels, colour: Colour, opacity: float) -> Pixels:
-    """uint8 RGB of any shape under a tint."""
-    mixed = (1 - opacity) * beneath + opacity * np.asarray(colour, np.float32)
-    tinted: Pixels = np.rint(mixed).astype(np.uint8)
-    return tinted
+    """(h, w, 3) uint8 RGB under a tint."""
+    # One entry for each value and channel: floats of the whole would be four times as large.
+    table = (1 - opacity) * np.arange(256)[:, None] + opacity * np.asarray(colour)
+    return np.asarray(cv2.LUT(beneath, np.rint(table).astype(np.uint8)[None]), np.uint8)
 
 
 def heat_colours(blocks: int) -> tuple[Colour, ...]:
@@ -224,19 +226,18 @@ def _check_opacity(opacity: float) -> None:
 
 
 def muted(photo: Pixels) -> Pixels:
-    """uint8 RGB of any shape with little colour and without deep black: what tints lie over."""
-    # (n, 3) @ (3, 3): each channel comes near the picture's luminance.
-    mix = SATURATION * np.eye(3) + (1 - SATURATION) * np.array([[0.2126], [0.7152], [0.0722]])
-    faded = photo @ ((1 - LIFTED) * mix).astype(np.float32) + np.float32(255 * LIFTED)
-    result: Pixels = np.rint(faded).astype(np.uint8)
-    return result
+    """(h, w, 3) uint8 RGB with little colour and without deep black: what tints lie over."""
+    # Each channel comes near the luminance; the last column is added.
+    mix = SATURATION * np.eye(3) + (1 - SATURATION) * np.array([0.2126, 0.7152, 0.0722])
+    matrix = np.column_stack(((1 - LIFTED) * mix, np.full(3, 255 * LIFTED)))
+    return np.asarray(cv2.transform(photo, matrix), np.uint8)
 
 
 def _scaled(picture: Rows, size: tuple[int, int]) -> Pixels:
     """The photo at another size, display-referred. A file is read downwards, once."""
     backdrop, result = Backdrop(picture, size), np.empty((*size, 3), np.uint8)
-    source_rows = max(1, picture.size[0] // size[0])
-    for rows in row_bands((size[0], size[1] * source_rows), _BAND_PX):
+    source_row = max(1, picture.size[0] // size[0]) * max(picture.size[1], size[1])
+    for rows in row_bands((size[0], source_row), _BAND_PX):
         result[rows] = np.rint(255 * np.clip(linear_to_srgb(backdrop.rows(rows)), 0, 1))
     return result
 
@@ -295,17 +296,16 @@ def _draw(
     sheet.space(8)
     sheet.legend(_legend(any(one.capped for one in shares), trimap is not None, opacity))
     sheet.space(16)
-    panels = [
-        Panel(ground.decided(routing, opacity), title(one), detail(one))
-        for routing, one in zip(routings, shares, strict=True)
-    ]
-    if summary:
-        touched = f"{shares[0].unknown:,} of {shares[0].tokens:,} tokens have unknown pixels"
-        panels.insert(0, Panel(ground.photo(), "The photograph", touched))
-    if with_heat:
-        heat, coats = heat_colours(len(routings)), two_coats(opacity)
-        panels.append(
-            Panel(
+
+    def panels() -> Iterator[Panel]:
+        if summary:
+            touched = f"{shares[0].unknown:,} of {shares[0].tokens:,} tokens have unknown pixels"
+            yield Panel(ground.photo(), "The photograph", touched)
+        for routing, one in zip(routings, shares, strict=True):
+            yield Panel(ground.decided(routing, opacity), title(one), detail(one))
+        if with_heat:
+            heat, coats = heat_colours(len(routings)), two_coats(opacity)
+            yield Panel(
                 ground.tinted(times_attended(routings), heat, coats),
                 f"In how many of the {len(routings)} blocks each token attends",
                 [
@@ -313,8 +313,8 @@ def _draw(
                     for times, colour in enumerate((None, *heat))
                 ],
             )
-        )
-    sheet.panels(panels, columns, panel_width)
+
+    sheet.panels(panels(), columns, panel_width)
     if summary:
         _summarise(sheet, shares)
     return sheet.pixels()

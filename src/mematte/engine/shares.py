@@ -92,7 +92,7 @@ def unknown_tokens(trimap: TrimapRows, routing: BlockRouting, report: Report) ->
     return unknown
 
 
-def times_attended(routings: Sequence[BlockRouting]) -> NDArray[np.intp]:
+def times_attended(routings: Sequence[BlockRouting]) -> NDArray[np.uint8]:
     """(h, w) token grid: in how many of the blocks each token attended."""
-    times: NDArray[np.intp] = np.sum([routing.attend for routing in routings], axis=0, dtype=np.intp)
+    times: NDArray[np.uint8] = np.sum([routing.attend for routing in routings], axis=0, dtype=np.uint8)
     return times

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +59,7 @@ class Sheet:
             else:
                 lines[-1] = longer
         for line in lines:
-            strip = _Strip(self._blank(round(_LINE * size)))
+            strip = self._strip(round(_LINE * size))
             strip.text(MARGIN_PX, round(_LINE * size / 2), line, size, colour, self.width)
             self._strips.append(strip.pixels())
 
@@ -68,18 +69,18 @@ class Sheet:
 
     def legend(self, keys: Sequence[Key]) -> None:
         """Swatches with their meaning, in as many lines as they need."""
-        strip = _Strip(self._blank(_legend_height(keys, self.width)))
+        strip = self._strip(_legend_height(keys, self.width))
         strip.legend(MARGIN_PX, 0, keys, self.width)
         self._strips.append(strip.pixels())
 
-    def panels(self, panels: Sequence[Panel], columns: int, panel_width: int) -> None:
-        """Pictures of one size with their captions, row by row."""
-        for first in range(0, len(panels), columns):
-            row = panels[first : first + columns]
+    def panels(self, panels: Iterable[Panel], columns: int, panel_width: int) -> None:
+        """Pictures of one size with their captions, row by row, each row asked for when it is drawn."""
+        coming = iter(panels)
+        while row := list(islice(coming, columns)):
             keys = [panel.detail for panel in row if not isinstance(panel.detail, str)]
             detail = max([round(_LINE * _DETAIL_PX), *(_legend_height(one, panel_width) for one in keys)])
             caption = round(_LINE * _TITLE_PX) + detail + 4
-            strip = _Strip(self._blank(caption + row[0].picture.shape[0] + GAP_PX))
+            strip = self._strip(caption + row[0].picture.shape[0] + GAP_PX)
             for number, panel in enumerate(row):
                 left = MARGIN_PX + number * (panel_width + GAP_PX)
                 strip.text(left, _TITLE_PX * 2 // 3, panel.title, _TITLE_PX, INK, panel_width)
@@ -93,7 +94,7 @@ class Sheet:
 
     def row(self, parts: Sequence[Words | Bar], height: int = 30) -> None:
         """Words and bars side by side: a row of a table."""
-        strip = _Strip(self._blank(height))
+        strip = self._strip(height)
         for part in parts:
             part.draw(strip, height)
         self._strips.append(strip.pixels())
@@ -101,6 +102,9 @@ class Sheet:
     def pixels(self) -> Pixels:
         """(h, w, 3) uint8 RGB of all that was put on it."""
         return np.vstack([*self._strips, self._blank(max(0, MARGIN_PX - GAP_PX))])
+
+    def _strip(self, height: int) -> _Strip:
+        return _Strip((height, self.width + 2 * MARGIN_PX))
 
     def _blank(self, height: int) -> Pixels:
         return np.full((height, self.width + 2 * MARGIN_PX, 3), PAPER, np.uint8)
@@ -150,8 +154,8 @@ class Bar:
 class _Strip:
     """A part of the sheet that is drawn on."""
 
-    def __init__(self, blank: Pixels) -> None:
-        self._image = Image.fromarray(blank)
+    def __init__(self, size: tuple[int, int]) -> None:
+        self._image = Image.new("RGB", size[::-1], PAPER)
         self._draw = ImageDraw.Draw(self._image)
 
     def text(self, left: int, middle: int, text: str, size: int, colour: Colour, width: int) -> None:
