@@ -34,7 +34,8 @@ PANELS_PX = (1200, 2000)  # height and width that all panels have together, at m
 LONGEST_PX, MOST_ENLARGED = 1200, 16  # one panel's longer side; how much larger than the picture it may be
 NARROWEST_PX = 330  # of a panel with its caption
 SUMMARY_PX = 960  # the least width of a sheet with a summary
-_BAND_PX = 400_000  # of the photo or of the panel, the larger: what is held as floats while it is scaled
+# What is held at once while a photo is scaled: pixels of the photo, and of the panel as floats.
+_SOURCE_PX, _SCALED_PX = 1_500_000, 100_000
 
 
 def overlay(
@@ -236,8 +237,9 @@ def muted(photo: Pixels) -> Pixels:
 def _scaled(picture: Rows, size: tuple[int, int]) -> Pixels:
     """The photo at another size, display-referred. A file is read downwards, once."""
     backdrop, result = Backdrop(picture, size), np.empty((*size, 3), np.uint8)
-    source_row = max(1, picture.size[0] // size[0]) * max(picture.size[1], size[1])
-    for rows in row_bands((size[0], source_row), _BAND_PX):
+    source_row = -(-picture.size[0] // size[0]) * picture.size[1]  # px of the photo under a row
+    most = max(1, min(_SOURCE_PX // source_row, _SCALED_PX // size[1]))
+    for rows in row_bands(size, most * size[1]):
         result[rows] = np.rint(255 * np.clip(linear_to_srgb(backdrop.rows(rows)), 0, 1))
     return result
 
