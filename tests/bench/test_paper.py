@@ -84,7 +84,7 @@ def test_one_command_fills_all_tables(
     assert [row[0] for row in rows_of(result.stdout, "Who attends")] == ["2", "5", "8", "11"]
     costs = rows_of(result.stdout, "What it takes")
     assert [row[:2] for row in costs] == [["96x64", "tiny float32"], ["96x64", "tiny-teacher float32"]]
-    assert all(float(row[2]) > 0 and int(row[4].split()[0].replace(",", "")) > 100 for row in costs)
+    assert all(float(row[2]) > 0.1 and int(row[4].split()[0].replace(",", "")) > 100 for row in costs)
     assert "not measured here" in result.stdout
 
     # Again: everything is known but what the networks take, which is not kept.
@@ -121,7 +121,7 @@ def test_weights_that_prove_nothing_are_an_error_before_anything_is_scored(
     assert re.search(says, str(result.exception))
 
 
-def test_pictures_of_two_kinds_are_not_compared_with_a_teacher(pictures: Path, teacher: Path) -> None:
+def test_pictures_of_two_kinds_are_not_compared_with_a_teacher(pictures: Path) -> None:
     large = load_weights("tiny").enlarge_below
     proof = paper.prove(paper.Asked(open_data_set(pictures), caps=(), sizes=()))
     one, two = proof.methods[0].results.scored

@@ -129,8 +129,8 @@ def prove(asked: Asked, progress: Callable[[str], None] = lambda _: None) -> Pro
         scored("student, every token attends", "everyone", Network(asked.student, everyone=True)),
     ]
     if asked.teacher:
-        enlarge = 2 if _all_enlarged(asked.student, methods[0].results) else 1
-        methods.append(scored("teacher", "teacher", Network(asked.teacher, enlarge=enlarge)))
+        shown = Network(asked.teacher, enlarge=2 if _all_enlarged(asked.student, methods[0].results) else 1)
+        methods.append(scored("teacher", "teacher", shown))
     methods += [
         scored("closed-form (PyMatting)", "closed-form", PyMatting("closed-form")),
         scored("KNN (PyMatting)", "knn", PyMatting("knn")),
@@ -242,7 +242,7 @@ def _costs(rows: Sequence[BudgetRow]) -> str:
         height, width = row.setting.size
         counted = _operations(row.setting)
         lines.append(
-            f"| {width}x{height} | {row.setting.network} {row.precision} | {counted / 1e9:,.0f} "
+            f"| {width}x{height} | {row.setting.network} {row.precision} | {counted / 1e9:,.1f} "
             f"| {row.seconds:.1f} | {row.peak_bytes / 1e6:,.0f} MB |"
         )
     return "\n".join(lines)

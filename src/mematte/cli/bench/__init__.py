@@ -7,6 +7,7 @@ import typer
 from .floors import floors
 from .memory import memory
 from .metrics import metrics
+from .paper import paper
 from .speed import speed
 
 app = typer.Typer(no_args_is_help=True)
@@ -20,5 +21,5 @@ def _bench() -> None:
     """
 
 
-for command in (speed, memory, floors, metrics):
+for command in (speed, memory, floors, metrics, paper):
     app.command()(command)
