@@ -163,3 +163,17 @@ def test_a_process_stays_within_its_budget(tmp_path: Path) -> None:
     assert planned <= budget
     assert 0.9 < planned / peak < 1.3  # how near it is, `mematte bench memory` says
     assert read_picture(tmp_path / "alpha.tif").size == (side, side)
+
+
+def test_what_should_have_been_enlarged_and_was_not_is_said(engine, files, tmp_path, monkeypatch) -> None:
+    plain, _ = streamed(engine, files, Results(tmp_path / "plain.tif"))
+    monkeypatch.setattr(engine, "enlarge", 2)
+    asked, _ = streamed(engine, files, Results(tmp_path / "asked.tif"))
+    monkeypatch.setattr(engine, "enlarge", "auto")
+    monkeypatch.setattr(engine, "_enlarge_below", SIZE[0] * SIZE[1] + 1)
+    wanted, _ = streamed(engine, files, Results(tmp_path / "wanted.tif"))
+
+    assert not [warning for warning in plain.warnings if "twice" in warning]
+    assert [warning for warning in asked.warnings if "310x230 px at twice its size, as asked for" in warning]
+    assert [warning for warning in wanted.warnings if "asks for pictures so small" in warning]
+    assert asked.enlarged == wanted.enlarged == 1

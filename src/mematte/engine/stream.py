@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -122,7 +122,7 @@ def matte_to_files(
     All files appear whole or not at all; nothing is left behind by an error or an interruption.
 
     Args:
-        engine: pictures are not enlarged for it here.
+        engine: pictures are not enlarged for it here; where it asks for that, the report says so.
         photo: an open file, or a picture in memory.
         trimap: as large.
         results: the files to write.
@@ -168,7 +168,20 @@ def matte_to_files(
         engine.plan(job_of_files(engine, photo, trimap, results), cells), work
     )
     notes = (*photo.notes, *trimap.notes, *retries)
-    return engine.report(plan, scan, routings, seconds, notes), routings
+    report = engine.report(plan, scan, routings, seconds, notes)
+    return replace(report, warnings=(*report.warnings, *_not_enlarged(engine, photo))), routings
+
+
+def _not_enlarged(engine: Engine, photo: Rows) -> tuple[str, ...]:
+    """What there is to say where a picture would have been shown larger if memory had sufficed."""
+    if engine.enlargement(photo.size) == 1:
+        return ()
+    height, width = photo.size
+    wanted = "as asked for" if engine.enlarge == 2 else f"as {engine.weights_name} asks for pictures so small"
+    return (
+        f"The memory does not suffice to show the network this picture of {width}x{height} px at twice its "
+        f"size, {wanted}: its mattes are finer then. Raise --memory if you can; --enlarge 1 wants this.",
+    )
 
 
 Take = Callable[[slice, Floats, Floats], None]
