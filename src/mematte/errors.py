@@ -8,6 +8,7 @@
     ├── InputError              an argument is of the wrong type, shape or range
     ├── WeightsError            weights are missing, damaged, or of another network
     ├── DataError               training data are missing, damaged, or do not pair
+    ├── ExportError             a network cannot be written for another runtime
     ├── TrainingError           a training run cannot start, or cannot go on
     └── DeviceError             the device or precision asked for is not there
         └── BudgetError         the memory asked for does not suffice
@@ -66,6 +67,10 @@ class WeightsError(MatteError, ValueError):
 
 class DataError(MatteError, ValueError):
     """Training data are missing, damaged, or do not pair."""
+
+
+class ExportError(MatteError, RuntimeError):
+    """A network cannot be written for another runtime, or is another network there; no file is left."""
 
 
 class TrainingError(MatteError, RuntimeError):

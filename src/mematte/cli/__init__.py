@@ -18,6 +18,7 @@ from mematte.errors import MatteError
 from . import bench, data
 from .convert import convert
 from .evaluate import evaluate
+from .export import export
 from .matte import matte
 from .plan import plan
 from .routes import routes
@@ -46,7 +47,7 @@ def _program(
     """
 
 
-for command in (matte, routes, plan, trimap, evaluate, convert, weights, train):
+for command in (matte, routes, plan, trimap, evaluate, convert, export, weights, train):
     app.command()(command)
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")
