@@ -23,7 +23,7 @@ def matte(session, photo, trimap, max_global_tokens=18_500):
         "image": shown.transpose(2, 0, 1)[None].astype(np.float32) / 255,
         "trimap": trimap.repeat(twice, 0).repeat(twice, 1)[None, None].astype(np.float32) / 255,
     }
-    if any(one.name == "max_global_tokens" for one in session.get_overridable_initializers()):
+    if any(one.name == "max_global_tokens" for one in session.get_inputs()):
         feeds["max_global_tokens"] = np.asarray(max_global_tokens, np.int64)  # fewer take less memory
     (alpha,) = session.run(["alpha"], feeds)
     return alpha.reshape(height, twice, width, twice).mean(axis=(1, 3))

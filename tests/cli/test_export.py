@@ -24,7 +24,8 @@ def test_export_names_the_file_and_says_how_well_it_agrees(folder: Path, run: Ru
     assert "ONNX Runtime and mematte agree within" in result.err
     session = onnxruntime.InferenceSession(str(folder / "out.onnx"), providers=["CPUExecutionProvider"])
     image, trimap = np.zeros((1, 3, 20, 30), np.float32), np.full((1, 1, 20, 30), 0.5, np.float32)
-    (alpha,) = session.run(["alpha"], {"image": image, "trimap": trimap})
+    cap = np.asarray(5, np.int64)
+    (alpha,) = session.run(["alpha"], {"image": image, "trimap": trimap, "max_global_tokens": cap})
     assert alpha.shape == trimap.shape
 
 

@@ -45,7 +45,7 @@ class Graph:
             {} if outer is None else outer._constants
         )
         self._parameters: dict[str, Value] = {}
-        self._is_body = outer is not None
+        self._outer = outer
         self._count: list[int] = [0] if outer is None else outer._count
 
     def __getattr__(self, operator: str) -> Callable[..., Value]:
@@ -79,7 +79,8 @@ class Graph:
 
     def parameter(self, name: str, tensor: Tensor, *, half: bool = False) -> Value:
         """A parameter of the network, added the first time that it is used; `half`: held as float16."""
-        assert not self._is_body, "what a loop computes anew each time, it should not"
+        if self._outer is not None:  # a loop computes anew each time whatever stands in its body
+            return self._outer.parameter(name, tensor, half=half)
         if name not in self._parameters:
             array = tensor.detach().to(torch.float16 if half else torch.float32).numpy()
             self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))

@@ -9,6 +9,7 @@ and N are known only when the graph runs: they are tensors, lists of one int64.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Set
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ from mematte.model import MEMatte
 from mematte.model.attention import Attention
 from mematte.model.backbone import Backbone
 from mematte.model.blocks import GlobalBlock, Mlp, ResidualConvolution, RoutedBlock, WindowBlock
-from mematte.model.decoder import Decoder
+from mematte.model.decoder import HALO_PX, Decoder
 from mematte.model.ltrm import TokenRefinement
 from mematte.model.mematte import SIZE_MULTIPLE_PX
 from mematte.model.router import Router
@@ -32,6 +33,9 @@ from .graph import TO_THE_END, Graph, Operand, Value
 # Attention goes through its queries in pieces of at most so many scores: 16 MB, so that memory stays linear
 # in the number of tokens.
 MAX_SCORES = 1 << 22
+
+# The decoder goes by strips of so many rows of tokens: at the picture's own size its maps are the largest.
+STRIP_TOKENS = 16
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,12 @@ class NetworkWriter:
         """A parameter or buffer of the network, under its own name."""
         name = self._names[id(parameter)]
         return self.graph.parameter(name, parameter, half=name in self._halves)
+
+    def within(self, body: Graph) -> NetworkWriter:
+        """The same for the body of a loop."""
+        inner = copy.copy(self)
+        inner.graph = body
+        return inner
 
     # Whole.
 
@@ -87,7 +97,7 @@ class NetworkWriter:
         padded = g.Pad(inputs, g.list(0, 0, 0, 0, 0, 0, below, right))
 
         features, attending = self.backbone(self.network.backbone, padded, cap)
-        alpha = self.decoder(self.network.decoder, features, padded)
+        alpha = self.in_strips(self.network.decoder, features, padded)
         alpha = g.Slice(alpha, [0, 0], g.list(height, width), [2, 3])
         alpha = g.Where(background, 0.0, g.Where(foreground, 1.0, alpha))
         return alpha, g.Concat(*attending, axis=0) if attending else ""
@@ -299,6 +309,34 @@ class NetworkWriter:
         return self.linear(last, self.graph.gelu(self.linear(first, tokens)))
 
     # Decoder.
+
+    def in_strips(self, decoder: Decoder, features: Value, inputs: Value) -> Value:
+        """(1, C, h, w) features and (1, 4, 16 h, 16 w) inputs -> (1, 1, 16 h, 16 w) alpha, strip by strip.
+
+        Each strip sees all that its rows see in one piece, and only the picture's true edges are edges.
+        """
+        g = self.graph
+        patch = self.network.spec.patch
+        height = g.size(features, 2)
+        # All strips have one height, as a loop's results must: the last one overlaps the one before it.
+        rows = g.Min(height, [STRIP_TOKENS])
+        strips = g.Div(g.Sub(g.Add(height, rows), [1]), rows)
+
+        def decode(body: Graph, number: Value) -> Value:
+            start = body.Min(body.Mul(number, rows), body.Sub(height, rows))
+            top = body.Max(body.Sub(start, [HALO_PX // patch]), [0])
+            bottom = body.Min(body.Add(body.Add(start, rows), [HALO_PX // patch]), height)
+            window = body.rows(inputs, body.Mul(top, [patch]), body.Mul(bottom, [patch]), axis=2)
+            alpha = self.within(body).decoder(decoder, body.rows(features, top, bottom, axis=2), window)
+            first = body.Mul(body.Sub(start, top), [patch])
+            return body.rows(alpha, first, body.Add(first, body.Mul(rows, [patch])), axis=2)
+
+        stacked = g.loop(g.Squeeze(strips), decode, rank=4)  # (strips, 1, 1, 16 rows, 16 w)
+        alpha = g.reshape(stacked, 1, 1, -1, g.size(inputs, 3))
+        before_last = g.Mul(g.Mul(g.Sub(strips, [1]), rows), [patch])
+        of_last = g.Sub(g.size(inputs, 2), before_last)
+        last = g.rows(alpha, g.Sub(g.size(alpha, 2), of_last), [TO_THE_END], axis=2)
+        return g.Concat(g.rows(alpha, [0], before_last, axis=2), last, axis=2)
 
     def decoder(self, decoder: Decoder, features: Value, inputs: Value) -> Value:
         """(1, C, h, w) features and (1, 4, 16 h, 16 w) inputs -> (1, 1, 16 h, 16 w) alpha."""

