@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -19,6 +19,7 @@ from .options import (
     EnlargeOption,
     ForceOption,
     ForegroundOption,
+    ImageArgument,
     MaskOption,
     MaxGlobalTokensOption,
     MaxPixelsOption,
@@ -30,6 +31,7 @@ from .options import (
     RadiusOption,
     ReportOption,
     RoutesOption,
+    TrimapArgument,
     WeightsOption,
 )
 from .outputs import (
@@ -49,14 +51,8 @@ if TYPE_CHECKING:
 
 
 def matte(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The photograph.")],
-    trimap: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="TRIMAP",
-            help="As large as IMAGE: black background, white foreground, grey unknown. Or give --mask.",
-        ),
-    ] = None,
+    image: ImageArgument,
+    trimap: TrimapArgument = None,
     mask: MaskOption = None,
     radius: RadiusOption = None,
     max_pixels: MaxPixelsOption = None,

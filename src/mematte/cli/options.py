@@ -40,6 +40,16 @@ QuietOption = Annotated[
     typer.Option("--quiet", "-q", help="Nothing on stderr but errors: no progress, notes or warnings."),
 ]
 
+ImageArgument = Annotated[Path, typer.Argument(metavar="IMAGE", help="The photograph.")]
+
+TrimapArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="TRIMAP",
+        help="As large as IMAGE: black background, white foreground, grey unknown. Or give --mask.",
+    ),
+]
+
 RadiusOption = Annotated[
     int | None,
     typer.Option(

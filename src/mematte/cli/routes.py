@@ -18,6 +18,7 @@ from .options import (
     Enlarge,
     EnlargeOption,
     ForceOption,
+    ImageArgument,
     MaskOption,
     MaxGlobalTokensOption,
     MaxPixelsOption,
@@ -26,6 +27,7 @@ from .options import (
     PrecisionOption,
     QuietOption,
     RadiusOption,
+    TrimapArgument,
     WeightsOption,
 )
 from .outputs import Output, beside, check_outputs, check_routed, write_sheet
@@ -37,14 +39,8 @@ if TYPE_CHECKING:
 
 
 def routes(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The photograph.")],
-    trimap: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="TRIMAP",
-            help="As large as IMAGE: black background, white foreground, grey unknown. Or give --mask.",
-        ),
-    ] = None,
+    image: ImageArgument,
+    trimap: TrimapArgument = None,
     mask: MaskOption = None,
     radius: RadiusOption = None,
     max_pixels: MaxPixelsOption = None,
