@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from mematte.errors import DataError, MatteError, OutputError
 from mematte.eval import EvalPair, Rules, eight_bit, score
 from mematte.eval.datasets import open_data_set
-from mematte.eval.methods import Estimate, Estimator, Predictions
+from mematte.eval.methods import Estimate, Estimator, Network, Predictions
 from mematte.eval.run import Results, Task, run
 from mematte.image import write_alpha
 
@@ -254,3 +255,14 @@ def test_the_record_is_plain_json_lines(task: Task, tmp_path: Path) -> None:
     header, *lines = map(json.loads, record.read_text().splitlines())
     assert header["settings"] == results.settings
     assert [line["scores"]["sad"] for line in lines] == [one.scores.sad for one in results.scored]
+
+
+@pytest.mark.parametrize(("processes", "threads"), [(1, 4), (2, 2), (3, 1), (9, 1)])
+def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch, processes: int, threads: int) -> None:
+    asked = [4]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: asked[-1])
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+
+    Network("tiny").start(processes)
+
+    assert asked[-1] == threads

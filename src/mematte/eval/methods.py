@@ -118,7 +118,9 @@ class Network:
         return ()
 
     def start(self, processes: int) -> Estimator:
-        """As `Method.start`. Where nobody says otherwise, each process takes its share of the free memory."""
+        """As `Method.start`; with its share of the cores and, unless `memory` says more, of what is free."""
+        import torch
+
         from mematte.engine import Engine, Plan
         from mematte.engine.device import choose_device
         from mematte.engine.memory import default_budget, used_bytes
@@ -131,6 +133,8 @@ class Network:
             def decision(self, plan: Plan) -> Decide:  # noqa: ARG002, whatever the plan says
                 return everyone
 
+        if processes > 1:  # threads that wait for each other's cores take several times as long
+            torch.set_num_threads(max(1, torch.get_num_threads() // processes))
         memory: str | int | None = self.memory
         if memory is None and processes > 1:
             device = choose_device(self.device)
