@@ -17,16 +17,16 @@ def matte(session, photo, trimap, max_global_tokens=18_500):
     """(H, W, 3) uint8 RGB and (H, W) uint8 trimap -> (H, W) float32 alpha in [0, 1]."""
     (height, width), about = trimap.shape, session.get_modelmeta().custom_metadata_map
     # Small pictures come out finer when the network is shown them at twice their size.
-    twice = 2 if height * width < int(about["enlarge_below"]) else 1
-    shown = cv2.resize(photo, (twice * width, twice * height), interpolation=cv2.INTER_CUBIC)
+    times = 2 if height * width < int(about["enlarge_below"]) else 1
+    shown = cv2.resize(photo, (times * width, times * height), interpolation=cv2.INTER_CUBIC)
     feeds = {
         "image": shown.transpose(2, 0, 1)[None].astype(np.float32) / 255,
-        "trimap": trimap.repeat(twice, 0).repeat(twice, 1)[None, None].astype(np.float32) / 255,
+        "trimap": trimap.repeat(times, 0).repeat(times, 1)[None, None].astype(np.float32) / 255,
     }
     if any(one.name == "max_global_tokens" for one in session.get_inputs()):
         feeds["max_global_tokens"] = np.asarray(max_global_tokens, np.int64)  # fewer take less memory
     (alpha,) = session.run(["alpha"], feeds)
-    return alpha.reshape(height, twice, width, twice).mean(axis=(1, 3))
+    return alpha.reshape(height, times, width, times).mean(axis=(1, 3))
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
-from typing import Literal
 
 from .engine import Engine, Matte
 from .engine.device import choose_device, choose_precision
+from .engine.run import Enlarge
 from .errors import MatteWarning
 from .files import check_spares_inputs
 from .image import DEFAULT_MAX_PIXELS, check_output
@@ -22,7 +22,7 @@ def load(
     precision: str = "auto",
     memory: str | int | None = None,
     max_global_tokens: int | None = None,
-    enlarge: Literal["auto", 1, 2] = "auto",
+    enlarge: Enlarge = "auto",
 ) -> Engine:
     """Load weights and make an engine of them.
 
@@ -34,7 +34,8 @@ def load(
         memory: what to stay within, bytes or "4GB": on a CPU the resident memory of the whole process, on a
             GPU what is allocated there. None = what is free at each call, less a margin.
         max_global_tokens: at most so many tokens attend globally in each routed block; None = 18,500.
-        enlarge: 2 = the network is shown pictures at twice their size; "auto" = where the weights gain by it.
+        enlarge: 2 or 3 = the network is shown pictures at so many times their size; "auto" = 2
+            where the weights gain by it.
 
     Raises:
         WeightsError: the weights are missing, damaged, or of another network.

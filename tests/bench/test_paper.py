@@ -126,5 +126,5 @@ def test_pictures_of_two_kinds_are_not_compared_with_a_teacher(pictures: Path) -
     proof = paper.prove(paper.Asked(open_data_set(pictures), caps=(), sizes=()))
     one, two = proof.methods[0].results.scored
     mixed = replace(proof.methods[0].results, scored=(one, replace(two, size=(large, 1))))
-    with pytest.raises(InputError, match="enlarged for tiny, others are not"):
-        paper._all_enlarged("tiny", mixed)
+    with pytest.raises(InputError, match="2 times larger, others 1 times"):
+        paper._enlargement("tiny", mixed)

@@ -308,7 +308,7 @@ def test_the_description_has_sizes_as_people_say_them() -> None:
     )
 
 
-@pytest.mark.parametrize("enlarged", [1, 2])
+@pytest.mark.parametrize("enlarged", [1, 2, 3])
 @pytest.mark.parametrize("size", SIZES)
 def test_tokens_are_counted_where_they_lie(size, enlarged) -> None:
     report = report_for(size, enlarged)
@@ -319,9 +319,14 @@ def test_tokens_are_counted_where_they_lie(size, enlarged) -> None:
     unknown = unknown_tokens(Trimap(levels), routing, report)
     (shares,) = block_shares([routing], unknown)
 
-    token = token_px(routing, report)
-    assert token == 16 // enlarged
-    inside = {(y // token, x // token) for y, x in np.argwhere(levels == 128).tolist()}
+    assert token_px(routing, report) == 16 / enlarged
+    # Of a picture that is shown larger every pixel is so many, which may lie in two tokens.
+    inside = {
+        ((enlarged * y + down) // 16, (enlarged * x + right) // 16)
+        for y, x in np.argwhere(levels == 128).tolist()
+        for down in range(enlarged)
+        for right in range(enlarged)
+    }
     assert set(map(tuple, np.argwhere(unknown).tolist())) == inside
     attending = set(map(tuple, np.argwhere(routing.attend).tolist()))
     assert (shares.attending, shares.attending_unknown) == (len(attending), len(attending & inside))

@@ -408,17 +408,20 @@ def test_small_pictures_are_shown_larger_where_the_weights_ask_for_it(weights) -
     assert once(image, trimap).report.enlarged == 1
 
 
-def test_an_enlarged_matte_is_the_mean_of_what_the_network_sees(weights) -> None:
+@pytest.mark.parametrize("factor", [2, 3])
+def test_an_enlarged_matte_is_the_mean_of_what_the_network_sees(weights, factor) -> None:
     image, trimap = picture(40, 50), np.full((40, 50), 128, np.uint8)
-    large = cv2.resize(image, (100, 80), interpolation=cv2.INTER_CUBIC)
+    large = cv2.resize(image, (factor * 50, factor * 40), interpolation=cv2.INTER_CUBIC)
 
-    matte = Engine(weights, device="cpu", precision="float32", enlarge=2)(image, trimap)
+    matte = Engine(weights, device="cpu", precision="float32", enlarge=factor)(image, trimap)
 
-    seen = in_one_piece(weights, large, np.full((80, 100), 128, np.uint8))
-    means = (seen[::2, ::2] + seen[1::2, ::2] + seen[::2, 1::2] + seen[1::2, 1::2]) / 4
+    seen = in_one_piece(weights, large, np.full((factor * 40, factor * 50), 128, np.uint8))
+    parts = [seen[down::factor, right::factor] for down in range(factor) for right in range(factor)]
+    means = sum(parts) / factor**2
+    assert matte.report.unknown_share == 1
     assert np.abs(matte.alpha - means).max() < 1e-5
 
 
-def test_only_1_and_2_are_enlargements(weights) -> None:
-    with pytest.raises(InputError, match='"auto", 1 or 2'):
-        Engine(weights, device="cpu", enlarge=3)
+def test_only_1_2_and_3_are_enlargements(weights) -> None:
+    with pytest.raises(InputError, match='"auto", 1, 2 or 3'):
+        Engine(weights, device="cpu", enlarge=4)

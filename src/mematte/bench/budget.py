@@ -7,6 +7,7 @@ them from file to file and holds the process's peak against its plan.
 from __future__ import annotations
 
 import json
+import math
 import sys
 import tempfile
 import time
@@ -173,7 +174,11 @@ def matte_files(setting: Setting, folder: Path) -> dict[str, object]:
         load_weights(folder / "weights.safetensors"), device="cpu", precision=setting.precision
     )
     results = Results(alpha=folder / "alpha.tif")
-    with open_picture(folder / "photo.tif") as photo, open_trimap(folder / "trimap.tif") as trimap:
+    pixels = math.prod(setting.size)  # our own files are to be trusted, however large
+    with (
+        open_picture(folder / "photo.tif", max_pixels=pixels) as photo,
+        open_trimap(folder / "trimap.tif", max_pixels=pixels) as trimap,
+    ):
         engine.memory = setting.memory or total_bytes(engine.device)
         if setting.tightness is not None:
             engine.memory = 1

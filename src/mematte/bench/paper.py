@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mematte.engine import Job
+from mematte.engine import Engine, Job
 from mematte.engine.cost import TARGET_SHARE, operations
 from mematte.engine.plan import make_plan
+from mematte.engine.run import Enlarge
 from mematte.errors import InputError
 from mematte.eval.datasets import DataSet
 from mematte.eval.evaluate import Rules
@@ -123,13 +124,13 @@ def prove(asked: Asked, progress: Callable[[str], None] = lambda _: None) -> Pro
             ),
         )
 
-    # Both see pictures at the size that the student's weights ask for: its record names it, theirs may not.
+    # All see pictures at the size that the student's weights ask for: a teacher's may ask for nothing.
     methods = [
         scored("student", "student", Network(asked.student)),
         scored("student, every token attends", "everyone", Network(asked.student, everyone=True)),
     ]
     if asked.teacher:
-        shown = Network(asked.teacher, enlarge=2 if _all_enlarged(asked.student, methods[0].results) else 1)
+        shown = Network(asked.teacher, enlarge=_enlargement(asked.student, methods[0].results))
         methods.append(scored("teacher", "teacher", shown))
     methods += [
         scored("closed-form (PyMatting)", "closed-form", PyMatting("closed-form")),
@@ -153,20 +154,20 @@ def prove(asked: Asked, progress: Callable[[str], None] = lambda _: None) -> Pro
     return Proof(tuple(methods), tuple(capped), tuple(costs))
 
 
-def _all_enlarged(weights: str, results: Results) -> bool:
-    """Whether the engine shows these weights all the pictures at twice their size.
+def _enlargement(weights: str, results: Results) -> Enlarge:
+    """How many times larger the engine shows these weights the pictures, all of them.
 
     Raises:
-        InputError: some and not others: one number would be compared with another that means something else.
+        InputError: not all alike: one number would be compared with another that means something else.
     """
-    below = load_weights(weights).enlarge_below
-    enlarged = {picture.size[0] * picture.size[1] < below for picture in results.scored}
-    if len(enlarged) > 1:
+    engine = Engine(load_weights(weights))
+    factors = {engine.enlargement(picture.size) for picture in results.scored}
+    if len(factors) > 1:
         raise InputError(
-            f"Some pictures have fewer than {below:,} pixels and are enlarged for {weights}, others are not. "
-            "Compare with a teacher on pictures of one kind."
+            f"Some pictures are shown to {weights} {max(factors)} times larger, others {min(factors)} times. "
+            "Compare with a teacher on pictures of about one size."
         )
-    return enlarged == {True}
+    return factors.pop()
 
 
 def report(proof: Proof) -> str:

@@ -138,10 +138,11 @@ def detail(shares: BlockShares) -> str:
 
 def description(routing: BlockRouting, report: Report) -> str:
     """What the picture and its tokens are: sizes and numbers, in one line."""
-    (height, width), (rows, columns), side = report.size, routing.attend.shape, token_px(routing, report)
+    (height, width), (rows, columns) = report.size, routing.attend.shape
     shown = f", shown to the network at {report.enlarged} times its size" if report.enlarged > 1 else ""
+    token = "x".join([f"{token_px(routing, report):.3g}"] * 2)
     return (
-        f"{width}x{height} px{shown}: {columns}x{rows} = {report.tokens:,} tokens of {side}x{side} px each. "
+        f"{width}x{height} px{shown}: {columns}x{rows} = {report.tokens:,} tokens of {token} px each. "
         f"Network {report.network}, at most {report.max_global_tokens:,} tokens attend per block."
     )
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -51,6 +52,9 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 MOST_RETRIES = 4  # with half of the memory each, after a device ran out of it in spite of the plan
 
+Enlarge = Literal["auto", 1, 2, 3]
+"""How many times larger than it is the network is shown a picture."""
+
 Progress = Callable[[str, float], None]
 """Called with a stage's name ("encode", "decode") and the share of it that is done, 0 to 1."""
 
@@ -72,7 +76,7 @@ class Engine:
         precision: str = "auto",
         memory: str | int | None = None,
         max_global_tokens: int | None = None,
-        enlarge: Literal["auto", 1, 2] = "auto",
+        enlarge: Enlarge = "auto",
     ) -> None:
         """Make a network ready.
 
@@ -84,9 +88,9 @@ class Engine:
                 whole process, on a GPU what is allocated there. None = what is free at each call, less a
                 margin.
             max_global_tokens: at most so many tokens attend globally in each routed block; None = 18,500.
-            enlarge: 2 = the network is shown pictures at twice their size: finer mattes of small pictures in
-                four times the time; the matte has the picture's own size all the same. "auto" = where the
-                weights ask for it.
+            enlarge: 2 or 3 = the network is shown pictures at two or three times their size: finer mattes of
+                small pictures in four or nine times the time; the matte has the picture's own size all the
+                same. "auto" = 2 where the weights ask for it.
 
         Raises:
             DeviceError: the device or the precision is not there.
@@ -107,8 +111,8 @@ class Engine:
             raise InputError(
                 f"At most {max_global_tokens} attending tokens makes no sense; use a whole number, 0 or more."
             )
-        if enlarge not in ("auto", 1, 2):
-            raise InputError(f'enlarge is "auto", 1 or 2, not {enlarge!r}.')
+        if enlarge not in get_args(Enlarge):
+            raise InputError(f'enlarge is "auto", 1, 2 or 3, not {enlarge!r}.')
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
         self.memory = None if memory is None else _checked_budget(memory, self.device)
@@ -183,9 +187,9 @@ class Engine:
         picture = as_picture(image, max_pixels=max_pixels)
         known = as_trimap(trimap, max_pixels=max_pixels)
         factor = self.enlargement(picture.size)
-        # A token covers so much less of a picture that is shown larger.
-        scan = known.scan(picture.size, patch_px=self.spec.patch // factor)
+        known.scan(picture.size)  # its errors name the sizes that the caller knows
         shown, shown_trimap = enlarged(picture, known, factor)
+        scan = shown_trimap.scan(shown.size, patch_px=self.spec.patch)
         alpha = np.zeros(shown.size, np.float32)
         job = self.job(shown.size, beside_bytes=0 if self._is_gpu else alpha.nbytes)
         seconds: dict[str, float] = {}
@@ -229,7 +233,7 @@ class Engine:
             padded=plan.padded,
             tokens=plan.job.tokens,
             max_global_tokens=plan.pieces.max_global_tokens,
-            unknown_share=scan.unknown / (height * width),
+            unknown_share=scan.unknown / math.prod(plan.job.size),
             seconds=seconds,
             memory_bytes=plan.memory,
             planned_bytes=plan.peak_bytes,
@@ -270,11 +274,11 @@ class Engine:
                 torch.cuda.empty_cache()
             retries.append(f"{ran_out}; tried again within {show_memory(plan.memory)}")
 
-    def enlargement(self, size: tuple[int, int]) -> int:
-        """How many times larger the network is shown a picture of (height, width) px: 1 or 2."""
+    def enlargement(self, size: tuple[int, int]) -> Literal[1, 2, 3]:
+        """How many times larger the network is shown a picture of (height, width) px: 1, 2 or 3."""
         if self.enlarge != "auto":
-            return int(self.enlarge)
-        return 2 if size[0] * size[1] < self._enlarge_below else 1
+            return self.enlarge
+        return 2 if math.prod(size) < self._enlarge_below else 1
 
     def job(
         self, size: tuple[int, int], *, beside_bytes: int = 0, row_bytes: int = 0, colours: bool = False

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mematte.image import TrimapRows
+from mematte.image import Trimap, TrimapRows
 
 from .matte import BlockRouting, Report
 
@@ -74,9 +74,9 @@ def block_shares(
     return tuple(shares)
 
 
-def token_px(routing: BlockRouting, report: Report) -> int:
-    """Pixels of the picture per token and axis."""
-    return report.padded[0] // len(routing.attend) // report.enlarged
+def token_px(routing: BlockRouting, report: Report) -> float:
+    """Pixels of the picture per token and axis; of one that is shown larger no whole number, perhaps."""
+    return report.padded[0] / len(routing.attend) / report.enlarged
 
 
 def unknown_tokens(trimap: TrimapRows, routing: BlockRouting, report: Report) -> NDArray[np.bool_]:
@@ -86,7 +86,12 @@ def unknown_tokens(trimap: TrimapRows, routing: BlockRouting, report: Report) ->
         SizeMismatchError: the trimap is not as large as the picture.
         TrimapError: no pixel is unknown.
     """
-    cells = trimap.scan(report.size, patch_px=token_px(routing, report)).cells
+    times = report.enlarged
+    if times > 1:  # such a picture is small
+        levels = trimap.level_rows(slice(0, report.size[0]))
+        trimap = Trimap(levels.repeat(times, axis=0).repeat(times, axis=1))
+    patch_px = report.padded[0] // len(routing.attend)
+    cells = trimap.scan((times * report.size[0], times * report.size[1]), patch_px=patch_px).cells
     unknown = np.zeros_like(routing.attend)
     unknown[: cells.shape[0], : cells.shape[1]] = cells
     return unknown

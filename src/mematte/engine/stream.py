@@ -174,13 +174,14 @@ def matte_to_files(
 
 def _not_enlarged(engine: Engine, photo: Rows) -> tuple[str, ...]:
     """What there is to say where a picture would have been shown larger if memory had sufficed."""
-    if engine.enlargement(photo.size) == 1:
+    factor = engine.enlargement(photo.size)
+    if factor == 1:
         return ()
-    height, width = photo.size
-    wanted = "as asked for" if engine.enlarge == 2 else f"as {engine.weights_name} asks for pictures so small"
+    (height, width), auto = photo.size, engine.enlarge == "auto"
+    who = f"as {engine.weights_name} asks for pictures so small" if auto else "as asked for"
     return (
-        f"The memory does not suffice to show the network this picture of {width}x{height} px at twice its "
-        f"size, {wanted}: its mattes are finer then. Raise --memory if you can; --enlarge 1 wants this.",
+        f"The memory does not suffice to show the network this picture of {width}x{height} px at {factor} "
+        f"times its size, {who}: its mattes are finer then. Raise --memory, or say --enlarge 1.",
     )
 
 

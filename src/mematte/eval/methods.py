@@ -24,6 +24,7 @@ from mematte.image import DEFAULT_MAX_PIXELS, UNKNOWN
 
 if TYPE_CHECKING:
     from mematte.engine import Matte
+    from mematte.engine.run import Enlarge
 
 Peer = Literal["closed-form", "knn", "lbdm"]
 
@@ -78,7 +79,7 @@ class Network:
     precision: str = "auto"
     memory: str | None = None
     max_global_tokens: int | None = None
-    enlarge: Literal["auto", 1, 2] = "auto"
+    enlarge: Enlarge = "auto"
     everyone: bool = False
 
     @cached_property
