@@ -25,7 +25,7 @@ from mematte.eval.evaluate import EvalPair
 from mematte.eval.metrics import Alpha, Region, Scores
 from mematte.eval.tables import TITLES, about, share_lines
 from mematte.files import write_text
-from mematte.image import BACKGROUND, FOREGROUND, UNKNOWN
+from mematte.image import BACKGROUND, FOREGROUND, UNKNOWN, Trimap
 
 if TYPE_CHECKING:
     from mematte.engine import Matte
@@ -103,7 +103,9 @@ def draw(folder: Path, pair: EvalPair, alpha: Alpha, region: Region, matte: Matt
     if matte is not None and matte.routings:
         from mematte.engine.routes import draw_routes
 
-        panels["routes"] = draw_routes(matte.picture, matte.routings, matte.report)
+        panels["routes"] = draw_routes(
+            matte.picture, matte.routings, matte.report, trimap=Trimap(pair.trimap)
+        )
     panels["errors"] = error_map(estimate - truth, scored)
     place = folder / PICTURES / flat_name(pair.name)
     try:
