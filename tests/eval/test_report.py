@@ -17,7 +17,8 @@ from mematte.eval import EvalPair, Rules
 from mematte.eval.datasets import open_data_set
 from mematte.eval.methods import PyMatting
 from mematte.eval.report import EXACT, NOT_SCORED, TOO_OPAQUE, TOO_TRANSPARENT, error_map, write_page
-from mematte.eval.run import Results, Task, run
+from mematte.eval.results import Results
+from mematte.eval.run import Task, run
 
 from .conftest import SIZE, MakeDiscs, disc, trimap_of
 from .test_run import Blurred

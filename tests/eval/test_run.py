@@ -17,7 +17,8 @@ from mematte.errors import DataError, MatteError, OutputError
 from mematte.eval import EvalPair, Rules, eight_bit, score
 from mematte.eval.datasets import open_data_set
 from mematte.eval.methods import Estimate, Estimator, Network, Predictions
-from mematte.eval.run import Results, Task, run
+from mematte.eval.results import Results
+from mematte.eval.run import Task, run
 from mematte.image import write_alpha
 
 from .conftest import SIZE, MakeDiscs, disc, write

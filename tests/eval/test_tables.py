@@ -9,8 +9,7 @@ from dataclasses import astuple
 import pytest
 
 from mematte.eval import Scores
-from mematte.eval.record import Scored
-from mematte.eval.run import Failure, Results
+from mematte.eval.results import Failure, Results, Scored
 from mematte.eval.tables import SUFFIXES, Format, table
 
 SCORED = (

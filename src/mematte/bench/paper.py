@@ -19,7 +19,8 @@ from mematte.errors import InputError
 from mematte.eval.datasets import DataSet
 from mematte.eval.evaluate import Rules
 from mematte.eval.methods import Method, Network, PyMatting
-from mematte.eval.run import Results, Task, run
+from mematte.eval.results import Results
+from mematte.eval.run import Task, run
 from mematte.eval.tables import attending
 from mematte.model import SPECS
 from mematte.weights import load_weights

@@ -29,7 +29,7 @@ from .options import (
 if TYPE_CHECKING:
     from mematte.eval.datasets import DataSet
     from mematte.eval.methods import Method
-    from mematte.eval.run import Results
+    from mematte.eval.results import Results
 
 RULES = "How it is judged"
 

@@ -1,10 +1,22 @@
-"""Where a command may write what is no picture: over what exists only by --force."""
+"""The files that a command writes, and where it may: over what exists only by --force."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from mematte.errors import OutputError
+
+Role = Literal["alpha", "cutout", "foreground", "composite", "routes", "report"]
+
+
+@dataclass(frozen=True)
+class Output:
+    """One file to write, and what it will hold."""
+
+    role: Role
+    path: Path
 
 
 def check_new_file(path: Path, suffix: str, what: str, force: bool) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import typer
 
 from mematte.errors import ImageFileError, MatteError, OutputError
 from mematte.files import check_spares_inputs, is_same_file
 
-from .files import check_new_file
+from .files import Output, Role, check_new_file
 from .report import report_of, write_report
 
 if TYPE_CHECKING:
@@ -24,16 +23,7 @@ if TYPE_CHECKING:
 
     from .messages import Messages
 
-Role = Literal["alpha", "cutout", "foreground", "composite", "routes", "report"]
 NEED_FOREGROUND: tuple[Role, ...] = ("cutout", "foreground", "composite")
-
-
-@dataclass(frozen=True)
-class Output:
-    """One file to write, and what it will hold."""
-
-    role: Role
-    path: Path
 
 
 def outputs_asked_for(

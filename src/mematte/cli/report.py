@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 from mematte import __version__
 from mematte.files import write_text
 
-from .files import check_new_file
+from .files import Output, check_new_file
 
 if TYPE_CHECKING:
     from mematte.engine import BlockRouting, Report
-
-    from .outputs import Output
 
 
 def report_of(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .files import Output
 from .inputs import guide_of, known_of, read_whole
 from .messages import Messages
 from .options import (
@@ -30,7 +31,7 @@ from .options import (
     TrimapArgument,
     WeightsOption,
 )
-from .outputs import Output, beside, check_outputs, check_routed, write_sheet
+from .outputs import beside, check_outputs, check_routed, write_sheet
 from .report import report_of
 
 if TYPE_CHECKING:

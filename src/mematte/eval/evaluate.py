@@ -7,7 +7,7 @@ The method is any function from a picture and its trimap to a matte: a network o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from mematte.errors import InputError
 from mematte.eval import metrics
 from mematte.eval.metrics import Alpha, Region, Scores
+
+TITLES = ("SAD", "MSE x1e3", "MAD x1e3", "Grad", "Conn")
+"""Of the columns, in the order of `Scores`."""
 
 Predict: TypeAlias = Callable[[NDArray[Any], NDArray[np.uint8]], NDArray[np.floating[Any]]]
 
@@ -89,8 +92,6 @@ class Evaluation:
 
     def table(self) -> str:
         """One line per picture and one for the mean, as plain text columns."""
-        from mematte.eval.tables import columns  # which takes `Scores` apart as this file does not
-
         return columns([*zip(self.names, self.scores, strict=True), ("mean", self.mean)])
 
 
@@ -134,3 +135,12 @@ def mean_of(scores: Sequence[Scores]) -> Scores:
     """The mean over pictures of each metric."""
     names = [field.name for field in fields(Scores)]
     return Scores(**{name: float(np.mean([getattr(one, name) for one in scores])) for name in names})
+
+
+def columns(rows: Sequence[tuple[str, Scores]]) -> str:
+    """Plain text columns, a line for each row of scores, below a line of titles."""
+    width = max(len(name) for name, _ in rows)
+    lines = [" " * width + "".join(f"{title:>10}" for title in TITLES)]
+    for name, scores in rows:
+        lines.append(f"{name:<{width}}" + "".join(f"{value:>10.2f}" for value in astuple(scores)))
+    return "\n".join(lines)

@@ -8,43 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mematte.errors import OutputError
 from mematte.eval.metrics import Scores
+from mematte.eval.results import Scored
 from mematte.files import write_text
 
 FORMAT = "mematte evaluation, 1"
 
 Stamp = list[list[int]]
 """Of each file its size in bytes and its time of change in nanoseconds."""
-
-
-@dataclass(frozen=True)
-class Scored:
-    """One picture with its scores.
-
-    Attributes:
-        name: of the picture.
-        scores: in the units papers print.
-        size: (height, width) in px.
-        unknown_share: of its pixels, 0 to 1.
-        seconds: that the method took.
-        shares: routed block -> share of the tokens that attend globally, 0 to 1.
-        warnings: each a sentence.
-        alpha_sha256: of the alpha's file, if it was written.
-    """
-
-    name: str
-    scores: Scores
-    size: tuple[int, int]
-    unknown_share: float
-    seconds: float
-    shares: Mapping[int, float] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    alpha_sha256: str = ""
 
 
 def stamp_of(files: Iterable[Path]) -> Stamp:

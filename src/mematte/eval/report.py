@@ -21,16 +21,15 @@ from numpy.typing import NDArray
 
 from mematte.errors import OutputError
 from mematte.eval.datasets import flat_name
-from mematte.eval.evaluate import EvalPair
+from mematte.eval.evaluate import TITLES, EvalPair
 from mematte.eval.metrics import Alpha, Region, Scores
-from mematte.eval.tables import TITLES, about, share_lines
+from mematte.eval.results import Results, Scored
+from mematte.eval.tables import about, share_lines
 from mematte.files import write_text
 from mematte.image import BACKGROUND, FOREGROUND, UNKNOWN, Trimap
 
 if TYPE_CHECKING:
     from mematte.engine import Matte
-    from mematte.eval.record import Scored
-    from mematte.eval.run import Results
 
 Metric = Literal["sad", "mse", "mad", "grad", "conn"]
 

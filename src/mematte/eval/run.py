@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
@@ -20,10 +20,11 @@ import numpy as np
 from mematte.errors import DataError, InputError, MatteError, MatteWarning, OutputError
 from mematte.eval import report
 from mematte.eval.datasets import DataSet, PairFiles, flat_name
-from mematte.eval.evaluate import Rules, mean_of
+from mematte.eval.evaluate import Rules
 from mematte.eval.methods import Estimator, Method
-from mematte.eval.metrics import Alpha, Scores
-from mematte.eval.record import Record, Scored, Stamp, stamp_of
+from mematte.eval.metrics import Alpha
+from mematte.eval.record import Record, Stamp, stamp_of
+from mematte.eval.results import Failure, Results, Scored
 from mematte.image import DEFAULT_MAX_PIXELS, UNKNOWN, write_alpha
 from mematte.processes import process_pool
 
@@ -76,42 +77,6 @@ class Task:
         if self.alphas is None:
             return None
         return self.alphas / f"{flat_name(name)}{'.png' if self.rules.eight_bit else '.tif'}"
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A picture that could not be scored, and why, in sentences."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Results:
-    """The scores of a data set.
-
-    Attributes:
-        settings: as `Task.settings`.
-        scored: in the order of their names.
-        failures: the others.
-        kept: how many were scored by an earlier run.
-    """
-
-    settings: Mapping[str, Any]
-    scored: tuple[Scored, ...]
-    failures: tuple[Failure, ...]
-    kept: int
-
-    @property
-    def mean(self) -> Scores:
-        """The mean over all pictures that could be scored."""
-        return mean_of([one.scores for one in self.scored])
-
-    @property
-    def pictures(self) -> str:
-        """How many are scored, in words."""
-        everything = len(self.scored) + len(self.failures)
-        return f"{len(self.scored)} of {everything}" if self.failures else str(everything)
 
 
 def run(

@@ -7,35 +7,22 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
+from mematte.eval.evaluate import TITLES, columns
 from mematte.eval.metrics import Scores
-
-if TYPE_CHECKING:
-    from mematte.eval.record import Scored
-    from mematte.eval.run import Results
+from mematte.eval.results import Results, Scored
 
 Format = Literal["text", "csv", "json", "markdown"]
 
 SUFFIXES: Mapping[str, Format] = {".txt": "text", ".csv": "csv", ".json": "json", ".md": "markdown"}
 
-TITLES = ("SAD", "MSE x1e3", "MAD x1e3", "Grad", "Conn")
-
 
 def table(results: Results, form: Format) -> str:
     """The scores of every picture, their mean, and how they were measured, ending in a newline."""
     return _WRITERS[form](results)
-
-
-def columns(rows: Sequence[tuple[str, Scores]]) -> str:
-    """Plain text columns, a line for each row of scores, below a line of titles."""
-    width = max(len(name) for name, _ in rows)
-    lines = [" " * width + "".join(f"{title:>10}" for title in TITLES)]
-    for name, scores in rows:
-        lines.append(f"{name:<{width}}" + "".join(f"{value:>10.2f}" for value in astuple(scores)))
-    return "\n".join(lines)
 
 
 def about(results: Results) -> dict[str, str]:
