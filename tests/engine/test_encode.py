@@ -1,5 +1,7 @@
 """Encode: what the backbone computes in one piece, whatever the pieces."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 
@@ -7,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mematte.engine.encode import areas, encode, neighbourhoods, spans
 from mematte.engine.plan import Job, make_plan
@@ -149,3 +152,47 @@ def test_bfloat16_stays_near_float32_in_pieces() -> None:
 
     difference = features[torch.bfloat16].float() - features[torch.float32]
     assert 0 < difference.std() < 0.02 * features[torch.float32].std()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resident memory is read from /proc")
+def test_a_routers_decisions_leave_no_gaps_in_memory() -> None:
+    """In a process of its own, whose memory nothing else has used: it grows by what it keeps."""
+    program = """
+import torch
+from types import SimpleNamespace
+from mematte.engine.encode import _routed
+from mematte.engine.memory import keep_freed_blocks, process_bytes
+from mematte.model.router import Router
+
+torch.set_num_threads(1)
+keep_freed_blocks()
+router, tokens = Router(8).eval(), torch.randn(1, 2_000_000, 8)
+plan = SimpleNamespace(pieces=SimpleNamespace(piece_tokens=1764))
+with torch.inference_mode():
+    _routed(router, tokens[:, :20_000], plan)  # the first call sets things up
+    before = process_bytes()
+    log_probs = _routed(router, tokens, plan)
+    print((process_bytes() - before) / log_probs.nbytes)
+"""
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert float(said.stdout) < 1.5
+
+
+def test_only_the_halos_of_a_row_of_areas_are_kept() -> None:
+    """Of a wide map a row of areas is many times what a piece is."""
+    largest = 0
+
+    class Watching(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            nonlocal largest
+            result = function(*args, **(kwargs or {}))
+            if function.overloadpacket in (torch.ops.aten.cat, torch.ops.aten.clone):
+                largest = max(largest, result.numel())
+            return result
+
+    tokens = torch.randn(64, 1000, 4)
+    with Watching():
+        for piece in neighbourhoods(tokens, 256, 2):
+            tokens[piece.area] = piece.window[piece.inner]
+
+    assert largest <= 2 * 2 * 1000 * 4  # the last two rows and those before them

@@ -139,9 +139,12 @@ def _routed(router: Router, tokens: Tensor, plan: Plan) -> Tensor:
             dim=1, keepdim=True, dtype=total.dtype
         )
     context = (total / flat.shape[1]).to(tokens.dtype)
-    return torch.cat(
-        [router.judge(router.half_embed(flat[:, piece], "local"), context) for piece in pieces], dim=1
-    )
+    # One tensor from the beginning: thousands of small ones, made between pieces that come and go, would keep
+    # the gaps apart that these leave in the process's memory. At a gigapixel that was 2.4 GB.
+    log_probs = flat.new_empty((1, flat.shape[1], 2))
+    for piece in pieces:
+        log_probs[:, piece] = router.judge(router.half_embed(flat[:, piece], "local"), context)
+    return log_probs
 
 
 def _attended(block: RoutedBlock, flat: Tensor, chosen: Tensor, plan: Plan) -> Tensor:
@@ -244,7 +247,8 @@ def neighbourhoods(tokens: Tensor, most_tokens: int, halo: int) -> Iterator[Neig
     height, width = sides((grid_height, grid_width), most_tokens)
     above = tokens[:0].clone()  # the old rows just above this row of areas
     for rows in spans(grid_height, height):
-        next_above = torch.cat((above, tokens[rows]))[-halo:]
+        # Of a wide map a row of areas is large: only its last rows are copied.
+        next_above = torch.cat((above, tokens[rows][-halo:]))[-halo:]
         top, bottom = max(0, rows.start - halo), min(grid_height, rows.stop + halo)
         inner_rows = slice(rows.start - top, rows.stop - top)
         left = tokens[rows, :0].clone()  # the old columns just to the left of this area
