@@ -294,12 +294,10 @@ def test_a_failure_while_writing_says_what_is_whole(
 def test_a_failure_of_the_first_output_names_no_other(
     folder: Path, matte: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mematte.cli import report
-
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(report.os, "fsync", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     before = contents(folder)
 
     result = matte(*GOOD, "-o", "a.png", "--report", "r.json")
@@ -314,12 +312,14 @@ def test_a_failure_of_the_first_output_names_no_other(
 def test_a_full_disk_at_the_report_leaves_the_rest(
     folder: Path, matte: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mematte.cli import report
+    replace = Path.replace
 
-    def fail(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+    def fail(self: Path, target: Path) -> Path:
+        if self.suffix == ".json":
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
 
-    monkeypatch.setattr(report.json, "dump", fail)
+    monkeypatch.setattr(Path, "replace", fail)
 
     result = matte(*GOOD, "-o", "a.png", "--report", "r.json")
 

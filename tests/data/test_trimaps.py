@@ -19,11 +19,10 @@ def disc(size: int = 96, softness: float = 10) -> NDArray[np.float32]:
 @pytest.mark.parametrize(
     "alpha", [disc(), disc(softness=0.5), 1 - disc(), disc() * 0, disc() * 0 + 1, disc() * 0.5]
 )
-def test_known_means_exact(style: str, alpha: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trimaps, "STYLES", {style: 1.0})
+def test_known_means_exact(style: str, alpha: NDArray[np.float32]) -> None:
     rng = np.random.default_rng(0)
     for _ in range(12):
-        trimap = make_trimap(alpha, rng)
+        trimap = make_trimap(alpha, rng, {style: 1.0})
         assert set(np.unique(trimap)) <= {0, 128, 255}
         assert (alpha[trimap == 0] == 0).all()
         assert (alpha[trimap == 255] == 1).all()
@@ -74,29 +73,29 @@ def test_a_brush_stays_inside_and_leaves_narrow_places_out() -> None:
 
 
 @pytest.mark.parametrize("size_px", [96, 224, 448])
-def test_wide_trimaps_reach_far_in_crops_of_any_size(size_px: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trimaps, "STYLES", {"wide": 1.0})
+def test_wide_trimaps_reach_far_in_crops_of_any_size(size_px: int) -> None:
     alpha = np.zeros((size_px, size_px), np.float32)
     alpha[:, : size_px // 8] = 1
     rng = np.random.default_rng(0)
-    reaches = [(make_trimap(alpha, rng)[0] == 128).sum() for _ in range(60)]
+    reaches = [(make_trimap(alpha, rng, {"wide": 1.0})[0] == 128).sum() for _ in range(60)]
     assert max(reaches) > min(WIDEST_PX, size_px * 0.8) * 0.75
 
 
 def test_dabs_leave_islands_known_between_the_strands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trimaps, "STYLES", {"dabs": 1.0})
+    styles = {"dabs": 1.0}
     monkeypatch.setattr(trimaps, "SPECKS_CHANCE", 0.0)
     alpha = np.zeros((224, 224), np.float32)
     for left in range(10, 200, 60):
         alpha[:, left : left + 30] = 1
-    known = np.mean([(make_trimap(alpha, np.random.default_rng(seed)) == 255).mean() for seed in range(20)])
+    known = np.mean(
+        [(make_trimap(alpha, np.random.default_rng(seed), styles) == 255).mean() for seed in range(20)]
+    )
     assert 0.05 < known < 0.45
 
 
-def test_a_mask_gives_the_trimap_that_tools_make(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trimaps, "STYLES", {"mask": 1.0})
+def test_a_mask_gives_the_trimap_that_tools_make() -> None:
     alpha = disc(224, 2)
     for seed in range(10):
-        trimap = make_trimap(alpha, np.random.default_rng(seed))
+        trimap = make_trimap(alpha, np.random.default_rng(seed), {"mask": 1.0})
         assert (trimap[(alpha > 0) & (alpha < 1)] == 128).all()
         assert (trimap == 128).mean() < 0.6
