@@ -81,6 +81,8 @@ def test_growth_is_the_power_that_the_seconds_follow() -> None:
     assert growth([*square, row(512, 1e9)]) == pytest.approx(1.5)  # small pictures tell nothing of it
     assert growth(square[:1]) is None
     assert growth([*square, row(4096, 1.0, share=0.5)]) is None
+    tight = row(4096, 1.0)
+    assert growth([*square, replace(tight, setting=replace(tight.setting, memory=10**9))]) is None
     assert "tiny: seconds grow with the pixels to the power of 1.50" in table(square)
 
 

@@ -154,7 +154,7 @@ def test_bfloat16_stays_near_float32_in_pieces() -> None:
     assert 0 < difference.std() < 0.02 * features[torch.float32].std()
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resident memory is read from /proc")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the gaps are those of glibc's allocator")
 def test_a_routers_decisions_leave_no_gaps_in_memory() -> None:
     """In a process of its own, whose memory nothing else has used: it grows by what it keeps."""
     program = """

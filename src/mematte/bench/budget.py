@@ -238,7 +238,9 @@ def growth(rows: Sequence[BudgetRow]) -> float | None:
     None where there are fewer than two such sizes, or where they differ in more than their size.
     """
     large = [row for row in rows if row.setting.size[0] * row.setting.size[1] >= _LARGE_PIXELS]
-    kinds = {(row.setting.unknown_share, row.precision, row.setting.tightness) for row in large}
+    kinds = {
+        (row.setting.unknown_share, row.precision, row.setting.memory, row.setting.tightness) for row in large
+    }
     pixels = np.log([row.setting.size[0] * row.setting.size[1] for row in large])
     if len(kinds) != 1 or len(set(pixels.tolist())) < 2:
         return None

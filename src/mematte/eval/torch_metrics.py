@@ -6,6 +6,7 @@ pictures: over batches and over processes alike. TorchMetrics comes with `pip in
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -97,8 +98,9 @@ class _MeanOverPictures(Metric):
     def _means(self) -> dict[str, Tensor]:
         return {figure: getattr(self, state) / self.pictures for figure, state in self._states.items()}
 
+    @abstractmethod
     def _figures_of(self, alpha: _Plane, truth: _Plane, trimap: _Plane) -> list[float]:
-        raise NotImplementedError
+        """What one picture adds to the sums, in the order of `figures`."""
 
     def _apply(self, fn: Callable[..., Any], exclude_state: Any = "") -> Any:
         """As every module does when it is moved; a device without float64 (MPS) gets float32 sums."""
