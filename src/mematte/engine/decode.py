@@ -88,7 +88,9 @@ def _in_strips(fuse: Callable[[Tensor], Tensor], detail: Tensor, coarse: Tensor,
             if rows.stop == height:
                 return strip
             shape = (strip.shape[0], strip.shape[1], 2 * height, 2 * width)
-            result = strip.new_empty(shape).contiguous(memory_format=torch.channels_last)
+            result = torch.empty(
+                shape, dtype=strip.dtype, device=strip.device, memory_format=torch.channels_last
+            )
         result[..., 2 * rows.start : 2 * rows.stop, :] = strip
     assert result is not None, "a map has rows"
     return result

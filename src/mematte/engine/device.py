@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -66,6 +69,41 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
             "A CPU does not run float16 at a useful speed; use --precision bfloat16 or float32."
         )
     return PRECISIONS[name]
+
+
+@contextmanager
+def exact(device: torch.device) -> Iterator[None]:
+    """Within, float32 is float32 on CUDA too, not TF32's ten bits of mantissa; settings return afterwards.
+
+    Attention leaves cuDNN out: that prepares itself for each new number of tokens, and every picture has
+    others that attend.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    attribute, exactly = ("fp32_precision", "ieee") if _has_precisions() else ("allow_tf32", False)
+    switches: tuple[Any, ...] = (torch.backends.cuda.matmul, _convolutions())
+    before = [getattr(switch, attribute) for switch in switches]
+    cudnn_attends = torch.backends.cuda.cudnn_sdp_enabled()
+    try:
+        for switch in switches:
+            setattr(switch, attribute, exactly)
+        torch.backends.cuda.enable_cudnn_sdp(False)
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(cudnn_attends)
+        for switch, setting in zip(switches, before, strict=True):
+            setattr(switch, attribute, setting)
+
+
+def _has_precisions() -> bool:
+    """Whether PyTorch names precisions per kind of operation: since 2.9, which warns of the older switches."""
+    return hasattr(torch.backends.cudnn, "conv")
+
+
+def _convolutions() -> Any:
+    cudnn: Any = torch.backends.cudnn
+    return cudnn.conv if _has_precisions() else cudnn
 
 
 @cache

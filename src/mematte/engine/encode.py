@@ -27,8 +27,7 @@ class Routed(NamedTuple):
     """What one routed block decided."""
 
     attend: Tensor  # (h, w) bool
-    asked: int  # tokens that the router sent to attention; more than attend if the cap cut some off
-    capped: Tensor | None = None  # (h, w) bool, those that the cap cut off; None if it cut none
+    asks: Tensor  # (h, w) bool, whom the router sent to attention; more than attend if the cap cut some off
 
 
 Read = Callable[[slice, slice], Tensor]
@@ -117,7 +116,6 @@ def _routed_block(block: RoutedBlock, tokens: Tensor, plan: Plan, decide: Decide
     log_probs = _routed(block.router, tokens, plan)
     attend = decide(log_probs)
     asks = argmax(log_probs)
-    asked, capped = int(asks.sum()), asks & ~attend
     chosen = attend[0].nonzero()[:, 0]
     flat = tokens.view(-1, tokens.shape[-1])
     attended = _attended(block, flat, chosen, plan)
@@ -125,7 +123,8 @@ def _routed_block(block: RoutedBlock, tokens: Tensor, plan: Plan, decide: Decide
         _refine(block.refinement, tokens, plan)
     flat[chosen] = attended
     _finish(block, tokens, plan)
-    return Routed(attend.view(plan.grid), asked, capped.view(plan.grid) if capped.any() else None)
+    # Counting whom the cap cut off would wait for a GPU once more in every block: it is done at the end.
+    return Routed(attend.view(plan.grid), asks.view(plan.grid))
 
 
 def _routed(router: Router, tokens: Tensor, plan: Plan) -> Tensor:
@@ -141,7 +140,7 @@ def _routed(router: Router, tokens: Tensor, plan: Plan) -> Tensor:
     context = (total / flat.shape[1]).to(tokens.dtype)
     # One tensor from the beginning: thousands of small ones, made between pieces that come and go, would keep
     # the gaps apart that these leave in the process's memory. At a gigapixel that was 2.4 GB.
-    log_probs = flat.new_empty((1, flat.shape[1], 2))
+    log_probs = flat.new_empty((1, flat.shape[1], 2), dtype=torch.float32)  # as the router judges
     for piece in pieces:
         log_probs[:, piece] = router.judge(router.half_embed(flat[:, piece], "local"), context)
     return log_probs

@@ -33,6 +33,8 @@ _PREPARED_BYTES = 56  # a pixel on its way from file to network: float32 colours
 # Code that runs for the first time and threads; per channel the libraries' scratch memory and the weights as
 # they reorder them.
 _FIXED_BYTES, _FIXED_BYTES_PER_CHANNEL = 12_000_000, 208_000
+# What cuBLAS and cuDNN allocate to work in, and keep.
+_GPU_WORKSPACE_BYTES = 67_000_000
 # What a piece takes with the gaps between blocks that are kept, relative to itself.
 _GAPS = 2.8
 
@@ -198,6 +200,8 @@ def needs(job: Job, pieces: Pieces, tile: tuple[int, int] | None = None) -> dict
     piece = height * width
     decisions = tokens * (1 + 2 * spec.blocks.count("R"))  # what is unknown; who attends, who was capped
     fixed = _FIXED_BYTES + spec.channels * _FIXED_BYTES_PER_CHANNEL
+    if job.on_gpu:
+        fixed += _GPU_WORKSPACE_BYTES
     kept = job.beside_bytes + job.map_bytes + decisions + fixed
 
     def around(halo: int) -> int:

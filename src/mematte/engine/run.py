@@ -27,7 +27,7 @@ from mematte.model.decoder import HALO_PX
 from mematte.model.router import Decide
 
 from .decode import decode, without_batch_norm
-from .device import choose_device, choose_precision
+from .device import choose_device, choose_precision, exact
 from .encode import Routed, encode
 from .matte import BlockRouting, Matte, Report
 from .memory import (
@@ -327,12 +327,12 @@ class Engine:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         keep_freed_blocks()
-        with self.timed(seconds, "encode"):
+        with exact(self.device), self.timed(seconds, "encode"):
             progress("encode", 0)
             features, routed = encode(
                 self.network.backbone, scene.read, plan, self.decision(plan), partial(progress, "encode")
             )
-        with self.timed(seconds, "decode"), freed_blocks_returned():
+        with exact(self.device), self.timed(seconds, "decode"), freed_blocks_returned():
             height, width = plan.job.size
             for rows, tiles in rows_of_tiles(unknown, plan):
                 if rows.start >= height:
@@ -354,15 +354,14 @@ class Engine:
 
     def _block_routings(self, routed: list[Routed]) -> tuple[BlockRouting, ...]:
         blocks = [index for index, letter in enumerate(self.spec.blocks) if letter == "R"]
-        return tuple(
-            BlockRouting(
-                block=block,
-                attend=decided.attend.numpy(force=True),
-                asked=decided.asked,
-                capped=None if decided.capped is None else decided.capped.numpy(force=True),
+        routings = []
+        for block, decided in zip(blocks, routed, strict=True):
+            attend, asks = (flags.numpy(force=True) for flags in decided)
+            capped = asks & ~attend
+            routings.append(
+                BlockRouting(block, attend, int(np.count_nonzero(asks)), capped if capped.any() else None)
             )
-            for block, decided in zip(blocks, routed, strict=True)
-        )
+        return tuple(routings)
 
     @contextmanager
     def timed(self, seconds: dict[str, float], stage: str) -> Iterator[None]:
@@ -423,8 +422,14 @@ def _capped(plan: Plan, routings: tuple[BlockRouting, ...]) -> tuple[str, ...]:
     )
 
 
+_OUT_OF_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+
+
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    """GPUs have a class of error for it; the CPU's allocator has only words."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(
-        error
-    )
+    """PyTorch's allocator on a GPU has a class of error for it; the CPU's and CUDA's libraries have words."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY)

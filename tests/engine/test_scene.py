@@ -1,0 +1,26 @@
+"""Scenes: the same for the network, whichever way the pixels come to it."""
+
+import numpy as np
+import pytest
+import torch
+
+from mematte.engine.scene import Scene
+from mematte.image import Picture, Trimap
+from mematte.weights import Preprocessing
+
+from .test_run import banded_trimap, picture
+
+
+@pytest.mark.parametrize("window", [(slice(0, 64), slice(0, 96)), (slice(32, 64), slice(48, 80))])
+def test_what_is_carried_as_bytes_is_what_is_prepared_here(window) -> None:
+    photo, trimap = Picture(picture(50, 90)), Trimap(banded_trimap(50, 90))
+    photo.pixels.flags.writeable = trimap.levels.flags.writeable = False
+    scenes = [Scene(photo, trimap, Preprocessing(), torch.float32, torch.device("cpu")) for _ in range(2)]
+    scenes[1]._carries_bytes = True  # as where the device is a GPU
+
+    prepared, carried = (scene.read(*window) for scene in scenes)
+
+    assert prepared.shape == carried.shape == (1, 4, *(part.stop - part.start for part in window))
+    torch.testing.assert_close(carried, prepared, rtol=1e-6, atol=1e-6)
+    assert carried.is_contiguous(memory_format=torch.channels_last)
+    assert np.count_nonzero(carried[0, 3].numpy()) > 0
