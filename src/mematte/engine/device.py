@@ -97,7 +97,7 @@ def exact(device: torch.device) -> Iterator[None]:
 
 
 def _has_precisions() -> bool:
-    """Whether PyTorch names precisions per kind of operation: since 2.9, which warns of the older switches."""
+    """Whether PyTorch names precisions per kind of operation: since 2.9, where the older switches warn."""
     return hasattr(torch.backends.cudnn, "conv")
 
 
