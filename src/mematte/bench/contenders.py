@@ -85,7 +85,12 @@ def _run_engine(engine: Engine) -> Run:
     return run
 
 
-def _vitmatte(size: str) -> Run:
+def vitmatte_network(size: str) -> Any:
+    """Hugging Face's network of random weights in float32, in eval mode; "small" or "base".
+
+    Raises:
+        InputError: transformers is missing.
+    """
     try:
         from transformers import VitDetConfig, VitMatteConfig, VitMatteForImageMatting
     except ImportError:
@@ -114,7 +119,11 @@ def _vitmatte(size: str) -> Run:
         convstream_hidden_sizes=[48, 96, 192],
         fusion_hidden_sizes=[256, 128, 64, 32],
     )
-    network = VitMatteForImageMatting(config).eval()
+    return VitMatteForImageMatting(config).eval()
+
+
+def _vitmatte(size: str) -> Run:
+    network = vitmatte_network(size)
 
     @torch.inference_mode()
     def run(image: NDArray[np.uint8]) -> None:

@@ -26,6 +26,7 @@ from .child import last_line_of, threads_or_all
 from .contenders import ATTENDING_SHARE, QuarterEngine, check_name
 
 MATRIX_SIDE = 2048
+GPU_MATRIX_SIDE = 4 * MATRIX_SIDE  # a GPU has done the smaller one before the next is asked for
 COPIED_BYTES = 1 << 28
 # How often a block reads and writes the map of tokens at the least: once for each part that needs the one
 # before it to be finished everywhere. Attention and MLP; the router's two passes, refinement, MLP, residual.
@@ -154,8 +155,9 @@ def decoder_bytes(job: Job) -> float:
 
 
 def _matrix_rate(device: torch.device, precision: torch.dtype, repeats: int) -> float:
-    left = torch.rand(MATRIX_SIDE, MATRIX_SIDE, device=device).to(precision)
-    return 2 * MATRIX_SIDE**3 / _best(lambda: left @ left, device, repeats)
+    side = MATRIX_SIDE if device.type == "cpu" else GPU_MATRIX_SIDE
+    left = torch.rand(side, side, device=device).to(precision)
+    return 2 * side**3 / _best(lambda: left @ left, device, repeats)
 
 
 def _bandwidth(device: torch.device, repeats: int) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from .floors import floors
+from .gpu import gpu
 from .memory import memory
 from .metrics import metrics
 from .paper import paper
@@ -21,5 +22,5 @@ def _bench() -> None:
     """
 
 
-for command in (speed, memory, floors, metrics, paper):
+for command in (speed, memory, gpu, floors, metrics, paper):
     app.command()(command)
