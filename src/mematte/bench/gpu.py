@@ -90,7 +90,7 @@ def default_tasks(
     sizes: Sequence[tuple[int, int]] = DEFAULT_SIZES,
     device: str = "cuda",
 ) -> list[Task]:
-    """Ours beside the peer at every size, and the largest within little memory; the most telling come first."""
+    """Ours beside the peer at every size, and the largest within little memory; the most telling first."""
     tasks = []
     for network in networks:
         for precision in precisions:
