@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -74,14 +75,26 @@ class RoutedAsPublished(Engine):
         return lambda log_probs: next(remaining).bool().flatten()[None].to(log_probs.device)
 
 
-def published_weights(state: Callable[[str], dict[str, Tensor]], case: str) -> Weights:
-    variant = case if case == "vitmatte_s" else f"mematte_{case[0]}"
-    converted = convert(state(variant), variant)
-    weights = Weights(converted.spec, converted.state, source=variant)
-    if case in FORCED_BIAS:
+@pytest.fixture(scope="module")
+def published(published_state: Callable[[str], dict[str, Tensor]]) -> Callable[[str], Weights]:
+    """A case -> the weights that it was computed with."""
+
+    @cache
+    def converted(variant: str) -> Weights:
+        found = convert(published_state(variant), variant)
+        return Weights(found.spec, found.state, source=variant)
+
+    return lambda case: with_bias(
+        converted(case if case == "vitmatte_s" else f"mematte_{case[0]}"), FORCED_BIAS.get(case)
+    )
+
+
+def with_bias(weights: Weights, bias: tuple[float, float] | None) -> Weights:
+    """The last bias of all routers is this one."""
+    if bias is not None:
         last = [name for name in weights.state if name.endswith("router.score.4.bias")]
         assert len(last) == 4
-        weights = replace(weights, state=weights.state | dict.fromkeys(last, torch.tensor(FORCED_BIAS[case])))
+        weights = replace(weights, state=weights.state | dict.fromkeys(last, torch.tensor(bias)))
     return weights
 
 
@@ -102,10 +115,10 @@ def as_published(
 
 @pytest.mark.parametrize("case", CASES)
 def test_float32_agrees_with_the_published_code(
-    published_state, parity_cases, parity_expected, monkeypatch, case
+    published, parity_cases, parity_expected, monkeypatch, case
 ) -> None:
     cap = parity_cases[case].get("max_global_tokens")
-    weights = published_weights(published_state, case)
+    weights = published(case)
     engine = Engine(weights, device=DEVICE, precision="float32", max_global_tokens=cap)
 
     for tile_px, strip_values in ((2048, 1 << 30), (128, 40_000)):  # in one piece, and tiled
@@ -121,10 +134,8 @@ def test_float32_agrees_with_the_published_code(
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 @pytest.mark.parametrize("case", CASES)
-def test_half_precision_stays_near_the_published_code(
-    published_state, parity_expected, case, precision
-) -> None:
-    engine = RoutedAsPublished(published_weights(published_state, case), device=DEVICE, precision=precision)
+def test_half_precision_stays_near_the_published_code(published, parity_expected, case, precision) -> None:
+    engine = RoutedAsPublished(published(case), device=DEVICE, precision=precision)
     routers = engine.spec.blocks.count("R")
     engine.published = [parity_expected[f"{case}.router{index}.global"] for index in range(routers)]
 
