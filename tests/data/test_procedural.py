@@ -155,3 +155,24 @@ def test_a_bank_keeps_what_fits_into_its_memory() -> None:
     assert len(bank._kept) <= 4
     assert bank._kept_bytes == sum(matte.memory_bytes for matte in bank._kept.values())
     assert bank.drawing(7) is bank.drawing(7)
+
+
+def test_a_bank_drawn_ahead_holds_what_it_would_draw() -> None:
+    bank = MatteBank(size_px=48, capacity=5)
+    bank.move_window(2)
+
+    bank.draw_ahead(2)
+
+    assert sorted(bank._kept) == [2, 3, 4, 5, 6]
+    ours, alone = bank.drawing(4), MatteBank(size_px=48).drawing(4)
+    assert np.array_equal(ours.pyramid.levels[0], alone.pyramid.levels[0])
+
+
+def test_a_bank_draws_ahead_what_fits_into_its_memory() -> None:
+    each = MatteBank(size_px=64).drawing(0).memory_bytes
+    bank = MatteBank(size_px=64, capacity=8, memory_bytes=3 * each)
+
+    bank.draw_ahead(1)
+
+    assert 0 < len(bank._kept) < 8
+    assert bank._kept_bytes <= bank.memory_bytes

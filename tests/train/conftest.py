@@ -30,6 +30,9 @@ class Discs:
     def move_window(self, first: int) -> None:
         self.window = first
 
+    def draw_ahead(self, processes: int) -> None:
+        self.drawn_in = processes
+
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:

@@ -87,3 +87,22 @@ def test_two_processes_make_the_updates_of_one(tmp_path: Path) -> None:
     for rank in range(2):
         together = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(alone, together, strict=True))
+
+
+def test_matrices_of_one_shape_are_made_orthogonal_as_they_are_alone() -> None:
+    torch.manual_seed(0)
+    together = [nn.Parameter(torch.randn(6, 9)) for _ in range(3)] + [nn.Parameter(torch.randn(9, 6))]
+    alone = [nn.Parameter(weight.detach().clone()) for weight in together]
+    optimisers = [
+        Muon(together, lr=0.1, weight_decay=0.1),
+        *(Muon([weight], lr=0.1, weight_decay=0.1) for weight in alone),
+    ]
+
+    for _ in range(3):
+        for ours, theirs in zip(together, alone, strict=True):
+            ours.grad = torch.randn_like(ours)
+            theirs.grad = ours.grad.clone()
+        for optimiser in optimisers:
+            optimiser.step()
+
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(together, alone, strict=True))

@@ -112,7 +112,7 @@ def test_the_rate_rises_drops_and_falls(recipe: Recipe) -> None:
         decay_share=0.2,
     )
 
-    factors = [run.rate_factor(step) for step in (0, 50, 100, 299, 300, 600, 800, 900, 1000)]
+    factors = [run.rate_factor(step, step / 1000) for step in (0, 50, 100, 299, 300, 600, 800, 900, 1000)]
 
     assert factors == pytest.approx([0.001, 0.5005, 1, 1, 0.1, 0.05, 0.05, 0.025, 0])
 
@@ -120,9 +120,11 @@ def test_the_rate_rises_drops_and_falls(recipe: Recipe) -> None:
 def test_the_published_noise_never_falls_and_ours_ends_in_the_argmax(recipe: Recipe) -> None:
     run = replace(recipe, steps=100)
 
-    assert run.routing_noise(99) == 1
+    assert run.routing_noise(0.99) == 1
     falling = replace(run, noise_until=0.6)
-    assert [falling.routing_noise(step) for step in (0, 20, 40, 60, 99)] == pytest.approx([1, 1, 0.5, 0, 0])
+    assert [falling.routing_noise(step / 100) for step in (0, 20, 40, 60, 99)] == pytest.approx(
+        [1, 1, 0.5, 0, 0]
+    )
 
 
 def test_batches_are_of_each_kind_as_often_as_it_says(recipe: Recipe) -> None:

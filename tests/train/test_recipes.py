@@ -34,7 +34,7 @@ def test_the_paper_s_rates_drop_where_it_says() -> None:
     small = recipe("paper_small")
     epoch = small.steps / 30
 
-    factors = [small.rate_factor(int(epochs * epoch)) for epochs in (0, 1, 5.9, 6.1, 25.9, 26.1)]
+    factors = [small.rate_factor(int(epochs * epoch), epochs / 30) for epochs in (0, 1, 5.9, 6.1, 25.9, 26.1)]
 
     assert factors == pytest.approx([0.001, 1, 1, 0.1, 0.1, 0.05])
 

@@ -114,6 +114,35 @@ def test_a_recipe_s_new_rate_counts_when_a_run_goes_on(recipe: Recipe, tmp_path:
     assert before.spec == recipe.spec
 
 
+def test_a_run_of_so_many_minutes_ends_then_with_its_rate_at_zero(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = []
+    factor = Recipe.rate_factor
+    monkeypatch.setattr(
+        Recipe, "rate_factor", lambda run, *where: rates.append(factor(run, *where)) or rates[-1]
+    )
+    # Every step takes a minute.
+    monkeypatch.setattr(MattingTraining, "minutes_spent", lambda training: float(training.global_step))
+
+    weights = run(replace(recipe, steps=1000, minutes=4, decay_share=1.0, save_every=100), tmp_path)
+
+    assert rates == pytest.approx([0.001, 0.75, 0.5, 0.25, 0])
+    assert load_weights(weights).training["steps"] == 5
+
+
+def test_a_run_that_goes_on_has_the_minutes_left_that_it_had(recipe: Recipe, tmp_path: Path) -> None:
+    run(recipe, tmp_path)
+    checkpoint = torch.load(tmp_path / "checkpoint.ckpt", weights_only=True)
+    assert 0 < checkpoint["minutes"] < 5
+    checkpoint["minutes"] = 60.0
+    torch.save(checkpoint, tmp_path / "checkpoint.ckpt")
+
+    weights = run(replace(recipe, steps=50, minutes=60.0), tmp_path)
+
+    assert load_weights(weights).training["steps"] == 7
+
+
 def test_distillation_draws_the_student_to_its_teacher(recipe: Recipe, tmp_path: Path) -> None:
     torch.manual_seed(1)
     path = tmp_path / "teacher.safetensors"

@@ -45,6 +45,16 @@ def train(
             show_default=False,
         ),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            min=1,
+            metavar="N",
+            help="Processes that make the crops of each GPU; default: one per core.",
+            show_default=False,
+        ),
+    ] = None,
     keys: Annotated[
         bool, typer.Option("--keys", help="Print every setting with its value, and stop.")
     ] = False,
@@ -94,7 +104,7 @@ def train(
     )
     for name in ("lightning.pytorch", "lightning.fabric"):  # they say much that users need not know
         logging.getLogger(name).setLevel(logging.WARNING)
-    typer.echo(run_training(recipe, folder, device=device, devices=devices or 0))
+    typer.echo(run_training(recipe, folder, device=device, devices=devices or 0, workers=workers or 0))
 
 
 def read_recipe(file: Path) -> Recipe:

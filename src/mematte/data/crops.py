@@ -140,6 +140,11 @@ class CropSource:
         """
         self._bank.move_window(first)
 
+    def draw_ahead(self, processes: int) -> None:
+        """Make the procedural drawings in use, in so many processes, for those that are forked later."""
+        if self._procedural_share > 0:
+            self._bank.draw_ahead(processes)
+
     def sample(self, rng: Random, size_px: int) -> Crop:
         """One crop of `size_px` squared."""
         if rng.random() < self._photograph_share:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from mematte.data.crops import Crop
 
 from .on_device import IMAGENET_MEAN, IMAGENET_STD, Batch, RawBatch, collate
-from .recipe import Recipe
+from .recipe import REPEATED_AFTER, Crops, Recipe
 
 
 class Source(Protocol):
@@ -31,15 +34,57 @@ class Drawing(Protocol):
         """Use the drawn mattes from number `first` on."""
         ...
 
+    def draw_ahead(self, processes: int) -> None:
+        """Make all of them, for processes that are forked later."""
+        ...
 
-def tensors(crops: Sequence[Crop]) -> Batch:
-    """Crops of one size as the network and the losses take them."""
-    image = torch.from_numpy(np.stack([crop.image for crop in crops])).float() / 255
-    trimap = torch.from_numpy(np.stack([crop.trimap for crop in crops]))[..., None]
-    levels = torch.where(trimap == 128, 0.5, trimap.float() / 255)
-    inputs = torch.cat(((image - IMAGENET_MEAN) / IMAGENET_STD, levels), dim=-1).permute(0, 3, 1, 2)
-    truth = torch.from_numpy(np.stack([crop.alpha for crop in crops]))[:, None]
-    return inputs, truth, (trimap == 128).float().permute(0, 3, 1, 2)
+
+@dataclass(frozen=True)
+class CropBatch:
+    """B finished crops on their way: a third of the bytes of what `tensors` makes of them.
+
+    images: (B, S, S, 3) uint8. alphas: (B, S, S) float32. trimaps: (B, S, S) uint8 {0, 128, 255}.
+    """
+
+    images: Tensor
+    alphas: Tensor
+    trimaps: Tensor
+
+    @classmethod
+    def of(cls, crops: Sequence[Crop]) -> CropBatch:
+        """Crops of one size."""
+        parts = ([getattr(crop, name) for crop in crops] for name in ("image", "alpha", "trimap"))
+        return cls(*(torch.from_numpy(np.stack(part)) for part in parts))
+
+    def to(self, device: torch.device | str) -> CropBatch:
+        """The batch on another device."""
+        return self._each(lambda part: part.to(device, non_blocking=True))
+
+    def pin_memory(self) -> CropBatch:
+        """The batch in page-locked memory; `DataLoader(pin_memory=True)` calls it."""
+        return self._each(lambda part: part.pin_memory())
+
+    def again(self, showing: int) -> CropBatch:
+        """The batch in another of the square's eight positions; with `showing` 1 to 7 in all of them."""
+        quarters, mirrored = showing % 4, showing % 8 >= 4
+
+        def change(part: Tensor) -> Tensor:
+            part = part.rot90(quarters, (1, 2))
+            return (part.flip(2) if mirrored else part).contiguous()
+
+        return self._each(change)
+
+    def tensors(self) -> Batch:
+        """What the network and the losses take, on the device that the batch is on."""
+        device = self.images.device
+        trimap = self.trimaps[..., None]
+        levels = torch.where(trimap == 128, 0.5, trimap.float() / 255)
+        colours = (self.images.float() / 255 - IMAGENET_MEAN.to(device)) / IMAGENET_STD.to(device)
+        inputs = torch.cat((colours, levels), dim=-1).permute(0, 3, 1, 2)
+        return inputs, self.alphas[:, None], (trimap == 128).float().permute(0, 3, 1, 2)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> CropBatch:
+        return CropBatch(*map(change, (self.images, self.alphas, self.trimaps)))
 
 
 class Batches(IterableDataset[Any]):
@@ -47,28 +92,44 @@ class Batches(IterableDataset[Any]):
 
     Crop number i of a step has a generator of its own, seeded with (seed, step, i): it is the same however
     the batch is divided among processes, parts and loader workers, and after a stop it is made again.
+
+    A recipe's `repeats` show crops again, each time in another of the square's eight positions. Those that
+    will be seen again are kept; where another worker than that which made them needs them, it makes them too.
     """
 
     def __init__(self, source: Source, recipe: Recipe, first: int, rank: int, ranks: int) -> None:
         self.source, self.recipe, self.first, self.rank, self.ranks = source, recipe, first, rank, ranks
+        self._kept: OrderedDict[tuple[int, int], CropBatch | RawBatch] = OrderedDict()
+        self._room = REPEATED_AFTER * recipe.accumulate
 
-    def __iter__(self) -> Iterator[Batch | RawBatch]:
+    def __iter__(self) -> Iterator[CropBatch | RawBatch]:
         """Part by part of each step; of several loader workers each makes every so many-th part."""
         worker = get_worker_info()
         index, count = (worker.id, worker.num_workers) if worker else (0, 1)
         parts = self.recipe.accumulate
+        self._room = -(-REPEATED_AFTER * parts // count)
         for number in range(self.first * parts + index, self.recipe.steps * parts, count):
             yield self.part(*divmod(number, parts))
 
-    def part(self, step: int, part: int) -> Batch | RawBatch:
+    def part(self, step: int, part: int) -> CropBatch | RawBatch:
         """One part of a step's batch."""
-        kind = self.recipe.batch(step)
+        made_at, showing = self.recipe.showing(step)
+        batch = self._kept.pop((made_at, part), None)
+        if batch is None:
+            batch = self._made(made_at, part, self.recipe.batch(step), self.recipe.drawing(step))
+        if showing + 1 < self.recipe.repeats:
+            self._kept[made_at, part] = batch
+            if len(self._kept) > self._room:
+                self._kept.popitem(last=False)
+        return batch.again(showing) if showing else batch
+
+    def _made(self, step: int, part: int, kind: Crops, drawing: int) -> CropBatch | RawBatch:
         if isinstance(self.source, Drawing):
-            self.source.move_window(self.recipe.drawing(step))
+            self.source.move_window(drawing)
         share = kind.count // (self.ranks * self.recipe.accumulate)
         first = (part * self.ranks + self.rank) * share
         generators = (
             np.random.default_rng([self.recipe.seed, step, number]) for number in range(first, first + share)
         )
         crops = [self.source.sample(rng, kind.size_px) for rng in generators]
-        return tensors(crops) if isinstance(crops[0], Crop) else collate(crops)
+        return CropBatch.of(crops) if isinstance(crops[0], Crop) else collate(crops)

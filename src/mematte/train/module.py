@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from functools import partial
 from typing import Any, cast
 
@@ -21,31 +22,42 @@ from mematte.model.router import Decide, everyone
 from mematte.weights import Weights
 from mematte.weights.checkpoint import weights_of
 
-from .batches import Batches, Source
+from .batches import Batches, CropBatch, Drawing, Source
 from .batr import attending_shares, batch_constraint, image_constraint
 from .losses import distillation, matting_losses
-from .on_device import Batch, RawBatch, compose_on_device
+from .on_device import RawBatch, compose_on_device
 from .optimisers import Together, make_optimiser
-from .ranks import rank, ranks
-from .recipe import Recipe
+from .ranks import from_first_rank, rank, ranks
+from .recipe import REPEATED_AFTER, Recipe
 
 log = logging.getLogger("mematte.train")
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class MattingTraining(LightningModule):
     """A network, its moving average, and the step that moves both on."""
 
     def __init__(
-        self, recipe: Recipe, network: MEMatte, source: Source, teacher: MEMatte | None = None
+        self,
+        recipe: Recipe,
+        network: MEMatte,
+        source: Source,
+        teacher: MEMatte | None = None,
+        workers: int = 0,
     ) -> None:
-        """`teacher`: frozen, in evaluation mode; its features are what the network's are drawn to."""
+        """
+        Args:
+            teacher: frozen, in evaluation mode; its features are what the network's are drawn to.
+            workers: processes that make the crops of this one, on a GPU; 0 = its share of the cores.
+        """
         super().__init__()
+        self.workers = workers
+        self._progress, self._spent, self._began = 0.0, 0.0, time.monotonic()
         self.recipe = recipe
         self.source = source
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = AveragedModel(
-            network, multi_avg_fn=_moving_average(recipe.averaging), use_buffers=True
-        )
+        self.average = AveragedModel(network, multi_avg_fn=self._move_average, use_buffers=True)
         self.average.requires_grad_(False)
         # In a list, the teacher is no part of what is trained, saved and counted.
         self._teacher = [] if teacher is None else [teacher.eval().requires_grad_(False)]
@@ -53,6 +65,18 @@ class MattingTraining(LightningModule):
         self._sums: dict[str, Tensor] = {}
         self._parts = 0
         self._norm = torch.zeros(())
+        self._is_finite = True
+
+    def _progress_now(self) -> float:
+        """Share of the run that is done, of its steps or of its minutes: 0 to 1; the same in all ranks."""
+        done = self.global_step / self.recipe.steps
+        if self.recipe.minutes:
+            done = max(done, from_first_rank(self.minutes_spent(), self.device) / self.recipe.minutes)
+        return min(1.0, done)
+
+    def minutes_spent(self) -> float:
+        """Since the run's first step, without the pauses before it was resumed."""
+        return self._spent + (time.monotonic() - self._began) / 60
 
     def configure_optimizers(self) -> Together:
         """Called by Lightning."""
@@ -63,6 +87,7 @@ class MattingTraining(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What a checkpoint is of."""
         checkpoint["mematte"] = self._kind()
+        checkpoint["minutes"] = self.minutes_spent()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse what is of something else.
@@ -76,6 +101,7 @@ class MattingTraining(LightningModule):
                 f"The checkpoint is of {found}, the recipe asks for {wanted}. Begin another run from its "
                 "weights, with start=, instead of resuming this one."
             )
+        self._spent = checkpoint.get("minutes", 0.0)
 
     def _kind(self) -> str:
         spec = self.recipe.spec
@@ -85,7 +111,10 @@ class MattingTraining(LightningModule):
         """From the step on that the run has reached. On a CPU the cores have enough to do without workers."""
         batches = Batches(self.source, self.recipe, self.global_step, rank(), ranks())
         on_gpu = self.device.type == "cuda"
-        workers = max(1, (os.cpu_count() or 1) // self.trainer.num_devices) if on_gpu else 0
+        workers = self._workers() if on_gpu else 0
+        if workers and isinstance(self.source, Drawing):
+            self.source.move_window(self.recipe.drawing(self.global_step))
+            self.source.draw_ahead(workers)
         return DataLoader(
             batches,
             batch_size=None,
@@ -94,6 +123,14 @@ class MattingTraining(LightningModule):
             multiprocessing_context="fork" if workers else None,
         )
 
+    def _workers(self) -> int:
+        """Processes that make this process's crops: a power of two where crops are repeated, so that each
+        is asked again for those that it has kept."""
+        workers = self.workers or max(1, (os.cpu_count() or 1) // self.trainer.num_devices)
+        if self.recipe.repeats > 1:
+            workers = min(REPEATED_AFTER, 1 << (workers.bit_length() - 1))
+        return workers
+
     def on_fit_start(self) -> None:
         """The teacher follows the network to its device; processes on a CPU have a core each."""
         if self.device.type == "cpu" and ranks() > 1:
@@ -101,16 +138,25 @@ class MattingTraining(LightningModule):
         for teacher in self._teacher:
             teacher.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    def on_train_start(self) -> None:
+        """The clock of a run of so many minutes starts."""
+        self._began = time.monotonic()
+        # The average asks for its count at every update: on a GPU that would be a wait for all before it.
+        self.average.n_averaged = self.average.n_averaged.cpu()
+
     def on_train_batch_start(self, *_: Any) -> None:
         """Set the rates of this step; the recipe's word counts, not that of a checkpoint."""
+        self._progress = self._progress_now()
+        if self.recipe.minutes and self._progress >= 1:
+            self.trainer.should_stop = True  # after this step
         optimiser = cast(Together, self.optimizers(use_pl_optimizer=False))
-        factor = self.recipe.rate_factor(self.global_step)
+        factor = self.recipe.rate_factor(self.global_step, self._progress)
         for group, peak in zip(optimiser.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
 
-    def training_step(self, batch: Batch | RawBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: CropBatch | RawBatch, batch_idx: int) -> Tensor:
         """The total loss of one part of a batch."""
-        inputs, truth, unknown = compose_on_device(batch) if isinstance(batch, RawBatch) else batch
+        inputs, truth, unknown = compose_on_device(batch) if isinstance(batch, RawBatch) else batch.tensors()
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         matting = self.network(inputs, self._decide(batch_idx % self.recipe.accumulate))
         losses = matting_losses(matting.alpha.float(), truth, unknown)
@@ -146,13 +192,14 @@ class MattingTraining(LightningModule):
         seed = np.random.SeedSequence([self.recipe.seed, self.global_step, part, rank()])
         generator = torch.Generator(self.device)
         generator.manual_seed(int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1)))
-        return partial(gumbel, noise=self.recipe.routing_noise(self.global_step), generator=generator)
+        return partial(gumbel, noise=self.recipe.routing_noise(self._progress), generator=generator)
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
         """Clip; where the gradient is not finite, drop it, so that the optimisers leave the weights alone."""
         parameters = [parameter for parameter in self.network.parameters() if parameter.grad is not None]
         self._norm = clip_grad_norm_(parameters, self.recipe.gradient_norm)
-        if not torch.isfinite(self._norm):
+        self._is_finite = bool(torch.isfinite(self._norm))  # asked once, since a GPU waits for it
+        if not self._is_finite:
             log.warning("step %d: the gradient is not finite; the batch is skipped", self.global_step)
             for parameter in parameters:
                 parameter.grad = None
@@ -163,8 +210,22 @@ class MattingTraining(LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """One step, followed by the average."""
         super().optimizer_step(*args, **kwargs)
-        if torch.isfinite(self._norm):
+        if self._is_finite:
             self.average.update_parameters(self.network)
+
+    def _move_average(self, average: Tensors, current: Tensors, _updates: Tensor | int) -> None:
+        """Exponential, following closely at first, so that it soon forgets the start.
+
+        All at once: a GPU would wait for the launches of one after another.
+        """
+        step = self.global_step
+        follow = 1 - min(self.recipe.averaging, (1 + step) / (10 + step))
+        floats = [index for index, value in enumerate(average) if value.is_floating_point()]
+        if floats:
+            torch._foreach_lerp_([average[i] for i in floats], [current[i] for i in floats], follow)
+        for ours, theirs in zip(average, current, strict=True):
+            if not ours.is_floating_point():
+                ours.copy_(theirs)
 
     def figures(self) -> dict[str, float]:
         """Means of losses and attending share since the last call, and the last gradient norm."""
@@ -177,20 +238,3 @@ class MattingTraining(LightningModule):
         averaged = cast("MEMatte", self.average.module if self.recipe.averaging else self.network)
         record = {"recipe": self.recipe.record(), "steps": self.global_step}
         return weights_of(averaged, name=self.recipe.spec.name, licence=self.recipe.licence, training=record)
-
-
-Tensors = tuple[Tensor, ...] | list[Tensor]
-
-
-def _moving_average(decay: float) -> Any:
-    """Exponential moving average that follows closely at first, so that it soon forgets the start."""
-
-    def update(average: Tensors, current: Tensors, updates: Tensor | int) -> None:
-        follow = 1 - min(decay, (1 + int(updates)) / (10 + int(updates)))
-        for ours, theirs in zip(average, current, strict=True):
-            if ours.is_floating_point():
-                ours.lerp_(theirs, follow)
-            else:
-                ours.copy_(theirs)
-
-    return update

@@ -19,21 +19,20 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """The nearest matrix with all singular values near 1: (m, n) -> (m, n), by Newton-Schulz iteration.
+def orthogonal(matrices: Tensor) -> Tensor:
+    """The nearest matrices with all singular values near 1: (..., m, n) -> (..., m, n), by Newton-Schulz.
 
-    With m <= n only the (m, m) product of the matrix with itself is iterated: X_k = Q_k X_0.
+    With m <= n only the (m, m) product of a matrix with itself is iterated: X_k = Q_k X_0.
     """
-    if matrix.shape[0] > matrix.shape[1]:
-        turned: Tensor = orthogonal(matrix.T).T
-        return turned
-    start = matrix / (matrix.norm() + 1e-7)
-    square = start @ start.T
+    if matrices.shape[-2] > matrices.shape[-1]:
+        return orthogonal(matrices.mT).mT
+    start = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-7)
+    square = start @ start.mT
     a, b, c = COEFFICIENTS
-    factor = torch.eye(len(square), dtype=square.dtype, device=square.device)
+    factor = torch.eye(square.shape[-1], dtype=square.dtype, device=square.device)
     for iteration in range(ITERATIONS):
-        step = torch.addmm(square, square, square, beta=b, alpha=c)
-        step.diagonal().add_(a)
+        step = b * square + c * (square @ square)
+        step.diagonal(dim1=-2, dim2=-1).add_(a)
         factor = step @ factor
         if iteration + 1 < ITERATIONS:
             square = step @ square @ step
@@ -69,28 +68,37 @@ class Muon(torch.optim.Optimizer):
         loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
-            directions = self._directions(weights, group["momentum"])
-            for weight, direction in zip(weights, directions, strict=True):
-                weight.mul_(1 - group["lr"] * group["weight_decay"])
-                weight.add_(direction.view_as(weight), alpha=-group["lr"])
+            if weights:
+                directions = self._directions(weights, group["momentum"])
+                torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(weights, directions, alpha=-group["lr"])
         return loss
 
     def _directions(self, weights: list[nn.Parameter], momentum: float) -> list[Tensor]:
-        """The update of each weight, as a matrix, of root mean square 0.2."""
+        """The update of each weight, of its shape, of root mean square 0.2."""
         rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        gradients = [cast(Tensor, weight.grad) for weight in weights]
+        for weight in weights:
+            if not self.state[weight]:
+                self.state[weight]["momentum"] = torch.zeros_like(weight)
+        averages = [self.state[weight]["momentum"] for weight in weights]
+        torch._foreach_lerp_(averages, gradients, 1 - momentum)
+        ahead = torch._foreach_lerp(gradients, averages, momentum)
+        joint = torch.zeros(sum(weight.numel() for weight in weights), device=weights[0].device)
+        directions = [
+            part.view_as(weight)
+            for weight, part in zip(weights, joint.split([weight.numel() for weight in weights]), strict=True)
+        ]
         shapes = [(len(weight), weight[0].numel()) for weight in weights]
-        mine = _fair_share(shapes, rank, ranks)
-        joint = torch.zeros(sum(m * n for m, n in shapes), device=weights[0].device if weights else None)
-        directions = list(joint.split([m * n for m, n in shapes]))
-        for index, (weight, shape) in enumerate(zip(weights, shapes, strict=True)):
-            state = self.state[weight]
-            if not state:
-                state["momentum"] = torch.zeros_like(weight)
-            gradient = cast(Tensor, weight.grad)
-            average = state["momentum"].lerp_(gradient, 1 - momentum)
-            if index in mine:
-                ahead = torch.lerp(gradient, average, momentum).reshape(shape)
-                directions[index].copy_((orthogonal(ahead) * (0.2 * max(shape) ** 0.5)).flatten())
+        # All matrices of one shape at once: a GPU would wait for the launches of one after another.
+        alike: dict[tuple[int, int], list[int]] = {}
+        for index in sorted(_fair_share(shapes, rank, ranks)):
+            alike.setdefault(shapes[index], []).append(index)
+        for shape, indices in alike.items():
+            matrices = torch.stack([ahead[index].reshape(shape) for index in indices])
+            made = orthogonal(matrices) * (0.2 * max(shape) ** 0.5)
+            for index, matrix in zip(indices, made, strict=True):
+                directions[index].copy_(matrix.view_as(directions[index]))
         if ranks > 1:
             dist.all_reduce(joint)  # the others' parts are zero here
         return directions

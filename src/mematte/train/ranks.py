@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -28,3 +29,12 @@ def mean_over_ranks(value: Tensor) -> Tensor:
     dist.all_reduce(mean)
     mean /= ranks()
     return value + (mean - value).detach() if value.requires_grad else mean
+
+
+def from_first_rank(value: float, device: torch.device) -> float:
+    """The first rank's value, in all of them."""
+    if not dist.is_initialized():
+        return value
+    shared = torch.tensor(value, dtype=torch.float64, device=device)
+    dist.broadcast(shared, 0)
+    return shared.item()

@@ -18,6 +18,8 @@ from .batr import TARGET_SHARE
 
 Kind = TypeVar("Kind")
 
+REPEATED_AFTER = 64  # steps until crops are seen again: a power of two, as are the workers that keep them
+
 
 @dataclass(frozen=True)
 class Crops:
@@ -58,12 +60,15 @@ class Recipe:
     photograph_share: float = 0.5  # of the crops, where there are photographs
     hard_share: float = 1.0  # of the composites with all that makes matting hard; the others are plain
     enlarged_share: float = 0.0  # of the composites, enlarged as small pictures are for the network
-    crops_per_drawing: int = 64  # every process makes each drawing: a few hundred with many processes
+    drawings: int = 240  # that are in use at a time
+    crops_per_drawing: int = 64  # every process makes each drawing: thousands with many processes
     augmentation: Literal["photographic", "published", "on_device"] = "photographic"
 
     # Steps
     steps: int = 0
+    minutes: float = 0.0  # the run ends after so long, with fewer steps; 0: when its steps are done
     crops: tuple[Crops, ...] = (Crops(512, 16),)
+    repeats: int = 1  # steps that see the same crops, turned or mirrored; long after one another
     accumulate: int = 1  # parts that a step's batch is computed in, one after the other
     seed: int = 0
 
@@ -99,11 +104,17 @@ class Recipe:
     licence: str = "unknown"  # of the weights
     data: str = ""  # what it is trained on and under which licences, for the record in the weights
 
+    def showing(self, step: int) -> tuple[int, int]:
+        """(step whose crops a step sees, how many steps have seen them before)."""
+        block, place = divmod(step, self.repeats * REPEATED_AFTER)
+        showing, offset = divmod(place, REPEATED_AFTER)
+        return block * REPEATED_AFTER + offset, showing
+
     def batch(self, step: int) -> Crops:
         """What a step's batch is made of; the same in every process."""
         if len(self.crops) == 1:
             return self.crops[0]
-        rng = np.random.default_rng([self.seed, step])
+        rng = np.random.default_rng([self.seed, self.showing(step)[0]])
         chances = np.array([crops.probability for crops in self.crops])
         return self.crops[int(rng.choice(len(self.crops), p=chances / chances.sum()))]
 
@@ -111,19 +122,24 @@ class Recipe:
         """Number of the first of the drawn mattes that a step uses: they change slowly."""
         chances = sum(crops.probability for crops in self.crops)
         crops_per_step = sum(crops.probability * crops.count for crops in self.crops) / chances
-        return int(step * crops_per_step / self.crops_per_drawing)
+        return int(self.showing(step)[0] * crops_per_step / self.crops_per_drawing)
 
-    def routing_noise(self, step: int) -> float:
-        """Factor on the routers' Gumbel noise: 1 at first, over the last two thirds falling to 0."""
+    def routing_noise(self, progress: float) -> float:
+        """Factor on the routers' Gumbel noise: 1 at first, over the last two thirds falling to 0.
+
+        `progress`: share of the run that is done, 0 to 1.
+        """
         if self.noise_until >= 1:
             return 1.0
         if self.noise_until <= 0:
             return 0.0
-        return min(1.0, max(0.0, 1.5 * (1 - step / self.steps / self.noise_until)))
+        return min(1.0, max(0.0, 1.5 * (1 - progress / self.noise_until)))
 
-    def rate_factor(self, step: int) -> float:
-        """Learning rate relative to its peak: a short rise, a plateau with drops, a straight fall to zero."""
-        progress = step / self.steps
+    def rate_factor(self, step: int, progress: float) -> float:
+        """Learning rate relative to its peak: a short rise, a plateau with drops, a straight fall to zero.
+
+        `progress`: share of the run that is done, 0 to 1.
+        """
         rise = self.warmup_from + (1 - self.warmup_from) * min(1.0, step / max(1, self.warmup_steps))
         level = min((factor for start, factor in self.drops if progress >= start), default=1.0)
         fall = min(1.0, (1 - progress) / self.decay_share) if self.decay_share else 1.0
@@ -137,6 +153,9 @@ class Recipe:
         """
         wrong: list[tuple[bool, str]] = [
             (self.steps < 1, f"steps={self.steps}: a run needs at least one step"),
+            (self.minutes < 0, f"minutes={self.minutes} is negative"),
+            (self.repeats < 1, f"repeats={self.repeats}: crops are seen at least once"),
+            (self.drawings < 1, f"drawings={self.drawings}: at least one"),
             (not self.crops, "crops is empty: a batch needs crops"),
             (
                 not 0 <= self.procedural_share <= 1,

@@ -38,6 +38,7 @@ def train(
     *,
     device: str = "auto",
     devices: int = 0,
+    workers: int = 0,
     source: Source | None = None,
 ) -> Path:
     """Train a recipe in a folder; where the folder holds a checkpoint, go on from it.
@@ -49,6 +50,7 @@ def train(
         device: "auto", "cpu", "cuda" or "mps".
         devices: GPUs, or processes on a CPU; 0 = all GPUs, or one process per core. Under `torchrun`, which
             starts the processes itself, on one machine or several, its word counts.
+        workers: processes that make the crops of each GPU; 0 = its share of the cores.
         source: of the crops; None = what the recipe's folders hold.
 
     Returns:
@@ -117,7 +119,7 @@ def train(
         num_sanity_val_steps=0,
     )
     checkpoint = folder / CHECKPOINT
-    module = MattingTraining(recipe, network, source or crop_source(recipe), teacher)
+    module = MattingTraining(recipe, network, source or crop_source(recipe), teacher, workers)
     try:
         with warnings.catch_warnings():
             # Batches counts its steps itself, and knows how many workers it needs; the rest is between

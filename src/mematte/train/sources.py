@@ -7,12 +7,15 @@ from pathlib import Path
 from mematte.data.backgrounds import BackgroundLibrary
 from mematte.data.crops import CropSource
 from mematte.data.foregrounds import load_foregrounds
+from mematte.data.procedural import MatteBank
 from mematte.data.published import PublishedCrops
 from mematte.errors import DataError, TrainingError
 
 from .batches import Source
 from .on_device import RawSource
 from .recipe import Recipe
+
+DRAWING_BYTES = 6_000_000  # of one that is kept, all sizes of its pyramid
 
 
 def crop_source(recipe: Recipe) -> Source:
@@ -48,4 +51,5 @@ def crop_source(recipe: Recipe) -> Source:
         photograph_share=recipe.photograph_share,
         hard_share=recipe.hard_share,
         enlarged_share=recipe.enlarged_share,
+        bank=MatteBank(capacity=recipe.drawings, memory_bytes=recipe.drawings * DRAWING_BYTES),
     )

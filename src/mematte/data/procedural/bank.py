@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from typing import cast
 
 import cv2
@@ -105,6 +108,20 @@ class MatteBank:
         for number in [number for number in self._kept if number < first]:
             self._kept_bytes -= self._kept.pop(number).memory_bytes
 
+    def draw_ahead(self, processes: int) -> None:
+        """Make the drawings of the window that fit into memory, for processes that are forked later to share.
+
+        `processes`: that draw them, at the same time.
+        """
+        numbers = range(self.first, self.first + self.capacity)
+        with ProcessPoolExecutor(processes, mp_context=get_context("fork")) as pool:
+            made = pool.map(partial(_numbered, self.seed, self.size_px), numbers)
+            for number, matte in zip(numbers, made, strict=True):
+                if self._kept_bytes + matte.memory_bytes > self.memory_bytes:
+                    pool.shutdown(cancel_futures=True)
+                    break
+                self._keep(number, matte)
+
     def draw(self, rng: Random) -> ProceduralMatte:
         """One drawing of the window."""
         return self.drawing(self.first + int(rng.integers(self.capacity)))
@@ -113,10 +130,17 @@ class MatteBank:
         """The drawing of that number, kept or made again."""
         matte = self._kept.get(number)
         if matte is None:
-            matte = draw_matte(np.random.default_rng([self.seed, number]), self.size_px)
-            self._kept[number] = matte
-            self._kept_bytes += matte.memory_bytes
+            matte = _numbered(self.seed, self.size_px, number)
+            self._keep(number, matte)
             while self._kept_bytes > self.memory_bytes and len(self._kept) > 1:
                 self._kept_bytes -= self._kept.popitem(last=False)[1].memory_bytes
         self._kept.move_to_end(number)
         return matte
+
+    def _keep(self, number: int, matte: ProceduralMatte) -> None:
+        self._kept[number] = matte
+        self._kept_bytes += matte.memory_bytes
+
+
+def _numbered(seed: int, size_px: int, number: int) -> ProceduralMatte:
+    return draw_matte(np.random.default_rng([seed, number]), size_px)

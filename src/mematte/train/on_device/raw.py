@@ -67,6 +67,10 @@ class RawBatch:
         """The batch with its pictures in page-locked memory; `DataLoader(pin_memory=True)` calls it."""
         return self._each(lambda pictures: pictures.pin_memory())
 
+    def again(self, showing: int) -> RawBatch:
+        """The batch with other seeds: of the same tiles the device makes something else."""
+        return replace(self, seeds=self.seeds + showing)
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> RawBatch:
         fronts, backs, backgrounds = map(change, (self.fronts, self.backs, self.backgrounds))
         return replace(self, fronts=fronts, backs=backs, backgrounds=backgrounds)
