@@ -61,7 +61,7 @@ OTHER_WEIGHT = 1.0  # folders that the table does not name
 # Source alphas have floors of a few levels (lossy files, rendering noise): below and above is known.
 ALPHA_FLOOR, ALPHA_CEILING = 5, 250
 # Crop pixels per source pixel. Above 1 hairs are as wide and soft as in photographs of 20 megapixels.
-SCALES = (0.3, 2.2)
+SCALES = (0.25, 2.0)
 _MARGIN_PX = 16
 _UNMIXING_PX = (90, 6)  # radii: first from far around, then the detail
 
