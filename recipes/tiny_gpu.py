@@ -32,8 +32,8 @@ RECIPE = Recipe(
     routers_balance=1.0,
     target_share=0.20,  # hard pictures ask for more than the average crop: below 0.30 on them
     noise_until=0.0,
-    save_every=250,
-    log_every=50,
+    save_every=1500,
+    log_every=100,
     licence="MIT",
     data="procedural mattes, 293 openly licensed foregrounds and 698 openly licensed photographs; "
     "docs/model-card-tiny.md has their sources, licences and credits",
