@@ -1,4 +1,4 @@
-"""TINY on one GPU: the built-in weights, trained on. No teacher: at this size the student no longer needs one.
+"""TINY on one GPU: the built-in weights, trained on, without a teacher.
 
     mematte train recipes/tiny_gpu.py foregrounds=DIR backgrounds=DIR [minutes=20]
 

@@ -116,6 +116,7 @@ def train(
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
+        benchmark=accelerator == "cuda",  # crops have few sizes: the fastest convolutions are found once
         num_sanity_val_steps=0,
     )
     checkpoint = folder / CHECKPOINT
