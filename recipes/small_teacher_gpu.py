@@ -4,7 +4,7 @@
 
 Planned for 300 crops of 512 px a second: 25 x 60 x 300 / 32 = 14,000 steps; where a GPU is slower, give fewer
 with steps=N, so that the rate still falls to zero. Composition, geometry, colour and trimaps are computed on
-the GPU. None has been at hand yet: the speed is a plan, not a measurement.
+the GPU. The speed is a plan, not a measurement: on a GPU only recipes/tiny_gpu.py has run so far.
 """
 
 from mematte.model import SMALL

@@ -217,8 +217,11 @@ def test_the_peak_stays_within_the_budget(spec, precision) -> None:
 
     print(f"\n{spec.name} {precision}: tightness, budget, planned, peak, notes", *found, sep="\n  ")  # noqa: T201
     for _, budget, planned, peak, notes in found:
-        assert peak <= planned <= budget
+        assert peak <= budget
+        assert planned <= budget
         assert not notes
+        if precision != "float32":  # for exact float32 cuDNN works in as much memory as it gets
+            assert peak <= planned
 
 
 def test_what_a_call_took_is_free_afterwards(weights) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from mematte.engine import Engine
-from mematte.engine.device import choose_precision
+from mematte.engine.device import allocating_at_most, choose_precision
 from mematte.engine.encode import encode
 from mematte.engine.plan import Plan, make_plan, rows_of_tiles
 from mematte.errors import (
@@ -430,3 +431,21 @@ def test_an_enlarged_matte_is_the_mean_of_what_the_network_sees(weights, factor)
 def test_only_1_2_and_3_are_enlargements(weights) -> None:
     with pytest.raises(InputError, match='"auto", 1, 2 or 3'):
         Engine(weights, device="cpu", enlarge=4)
+
+
+def test_a_gpu_is_asked_for_no_more_than_planned_and_a_smaller_limit_stays(monkeypatch) -> None:
+    limits = [0.9]
+    for name, answer in {
+        "get_per_process_memory_fraction": lambda _: limits[-1],
+        "set_per_process_memory_fraction": lambda fraction, _: limits.append(fraction),
+        "get_device_properties": lambda _: SimpleNamespace(total_memory=1000),
+        "memory_reserved": lambda _: 100,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, answer, raising=False)
+
+    with pytest.raises(KeyError), allocating_at_most(torch.device("cuda"), 300):
+        raise KeyError
+    with allocating_at_most(torch.device("cuda"), 5000):
+        pass
+
+    assert limits == [0.9, 0.4, 0.9, 0.9, 0.9]

@@ -27,7 +27,7 @@ from mematte.model.decoder import HALO_PX
 from mematte.model.router import Decide
 
 from .decode import decode, without_batch_norm
-from .device import choose_device, choose_precision, exact
+from .device import allocating_at_most, choose_device, choose_precision, exact
 from .encode import Routed, encode
 from .matte import BlockRouting, Matte, Report
 from .memory import (
@@ -327,12 +327,12 @@ class Engine:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         keep_freed_blocks()
-        with exact(self.device), self.timed(seconds, "encode"):
+        with self._as_planned(plan), self.timed(seconds, "encode"):
             progress("encode", 0)
             features, routed = encode(
                 self.network.backbone, scene.read, plan, self.decision(plan), partial(progress, "encode")
             )
-        with exact(self.device), self.timed(seconds, "decode"), freed_blocks_returned():
+        with self._as_planned(plan), self.timed(seconds, "decode"), freed_blocks_returned():
             height, width = plan.job.size
             for rows, tiles in rows_of_tiles(unknown, plan):
                 if rows.start >= height:
@@ -347,6 +347,12 @@ class Engine:
                 write(alpha)
                 progress("decode", rows.stop / height)
         return self._block_routings(routed)
+
+    @contextmanager
+    def _as_planned(self, plan: Plan) -> Iterator[None]:
+        """What PyTorch may do on the device: exact arithmetic, within the plan's memory."""
+        with exact(self.device), allocating_at_most(self.device, plan.memory - used_bytes(self.device)):
+            yield
 
     def decision(self, plan: Plan) -> Decide:
         """Who attends globally: the routers' choice, up to the plan's cap."""
