@@ -26,7 +26,7 @@ DEFAULT_MEMORY_BYTES = 6 * 10**9
 CACHE_BYTES = 64 * 2**20
 """For what did not fit into memory, in each process: those drawn last, for they may be drawn again."""
 
-_THREADS = 16  # at most
+_THREADS = 8  # at most: each may be reading a picture of 30 megapixels
 _REPORT_SECONDS = 10
 _ATTEMPTS = 1000
 
