@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mematte.engine import Engine, Job, Plan
     from mematte.engine.cost import Rates
 
-CURVE = (1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0)  # times the least budget
+CURVE = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0)  # times the least room beyond what the process has already
 
 
 def plan(
@@ -126,7 +126,7 @@ def _curve(engine: Engine, job: Job) -> list[Plan]:
         least = error.least
     plans: list[Plan] = []
     for times in CURVE:
-        found = make_plan(job, round(times * least), base_bytes)
+        found = make_plan(job, base_bytes + round(times * (least - base_bytes)), base_bytes)
         if not plans or found.pieces != plans[-1].pieces:
             plans.append(found)
     return plans
