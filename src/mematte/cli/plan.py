@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from mematte.engine import Engine, Job, Plan
     from mematte.engine.cost import Rates
 
-CURVE = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0)  # times the least room beyond what the process has already
+# Times the least room beyond what the process has already.
+CURVE = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0)
 
 
 def plan(
