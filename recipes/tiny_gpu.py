@@ -31,7 +31,7 @@ RECIPE = Recipe(
     weights=LossWeights(unknown_l2=6.0, laplacian=4.0, gradient=0.25, routing=4.0),
     routers_balance=1.0,
     target_share=0.20,  # hard pictures ask for more than the average crop: below 0.30 on them
-    # Version 4 of the weights had none: two routers' scores came to differ by less than rounding (model card).
+    # Version 4 of the weights had none: two routers' scores came to differ by less than rounding.
     noise_until=0.7,
     save_every=1500,
     log_every=100,
