@@ -98,7 +98,8 @@ def exact(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def allocating_at_most(device: torch.device, more_bytes: int) -> Iterator[None]:
-    """Within, PyTorch allocates at most so many bytes more on CUDA; a smaller limit of the user's stays.
+    """Within, PyTorch allocates at most so many bytes more on CUDA. A smaller limit of the user's stays,
+    where PyTorch is new enough to tell it.
 
     cuDNN may ask for gigabytes to work in: 6 were seen, for exact float32 on an H200, where 0.2 were planned.
     When it does not get them PyTorch takes the next of its algorithms.

@@ -113,7 +113,8 @@ class MatteBank:
 
         `processes`: that draw them, at the same time.
         """
-        numbers = range(self.first, self.first + self.capacity)
+        window = range(self.first, self.first + self.capacity)
+        numbers = [number for number in window if number not in self._kept]
         with ProcessPoolExecutor(processes, mp_context=get_context("fork")) as pool:
             made = pool.map(partial(_numbered, self.seed, self.size_px), numbers)
             for number, matte in zip(numbers, made, strict=True):
