@@ -162,8 +162,10 @@ def test_a_bank_drawn_ahead_holds_what_it_would_draw() -> None:
     bank.move_window(2)
 
     bank.draw_ahead(2)
+    bank.draw_ahead(2)  # there already: nothing is counted twice
 
     assert sorted(bank._kept) == [2, 3, 4, 5, 6]
+    assert bank._kept_bytes == sum(matte.memory_bytes for matte in bank._kept.values())
     ours, alone = bank.drawing(4), MatteBank(size_px=48).drawing(4)
     assert np.array_equal(ours.pyramid.levels[0], alone.pyramid.levels[0])
 
