@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from mematte.model.decoder import Decoder, beside
+from mematte.model import ModelSpec
+from mematte.model.decoder import Decoder
 
 from .encode import Read, spans
+from .fusion import APART, ApartFusion, JoinedFusion
 from .plan import Plan, Tile
 
 # Coarse rows on both sides of a strip: more than doubling and the two 3x3 convolutions after it see.
@@ -63,27 +65,35 @@ def _decoded(decoder: Decoder, features: Tensor, inputs: Tensor, plan: Plan) -> 
     fused = features.permute(0, 3, 1, 2)
     for fuse in decoder.fusions[:-1]:
         fused = _in_strips(fuse, details.pop(), fused, plan.pieces.strip_values)
-    fuse = decoder.fusions[-1]
 
-    def finish(joined: Tensor) -> Tensor:
-        alpha: Tensor = decoder.head(fuse(joined)).float().sigmoid()
+    def finish(fused: Tensor) -> Tensor:
+        alpha: Tensor = decoder.head(fused).float().sigmoid()
         return alpha
 
-    return _in_strips(finish, details.pop(), fused, plan.pieces.strip_values)
+    return _in_strips(decoder.fusions[-1], details.pop(), fused, plan.pieces.strip_values, finish)
 
 
-def _in_strips(fuse: Callable[[Tensor], Tensor], detail: Tensor, coarse: Tensor, most_values: int) -> Tensor:
-    """`fuse` of a detail map and a coarse map half as large, the coarse one's rows a few at a time.
+def _in_strips(
+    fuse: nn.Module,
+    detail: Tensor,
+    coarse: Tensor,
+    most_values: int,
+    finish: Callable[[Tensor], Tensor] = lambda fused: fused,
+) -> Tensor:
+    """`finish` of a fusion of a detail map and a coarse map half as large, some coarse rows at a time.
 
-    At most `most_values` numbers, but at least one coarse row, are joined at once.
+    At most `most_values` numbers, but those of at least one coarse row, are made at once.
     """
+    assert isinstance(fuse, (ApartFusion, JoinedFusion)), "prepared by `for_inference`"
     height, width = coarse.shape[-2:]
-    values_per_row = 4 * width * (detail.shape[1] + coarse.shape[1])
+    values_per_row = 4 * width * fuse.strip_channels
     result: Tensor | None = None
     for rows in spans(height, max(1, most_values // values_per_row - 2 * _HALO_ROWS)):
         top, bottom = max(0, rows.start - _HALO_ROWS), min(height, rows.stop + _HALO_ROWS)
-        joined = beside(detail[..., 2 * top : 2 * bottom, :], coarse[..., top:bottom, :])
-        strip = fuse(joined)[..., 2 * (rows.start - top) : 2 * (rows.stop - top), :]
+        fused = fuse(
+            detail[..., 2 * top : 2 * bottom, :], coarse[..., top:bottom, :], top == 0, bottom == height
+        )
+        strip = finish(fused)[..., 2 * (rows.start - top) : 2 * (rows.stop - top), :]
         if result is None:
             if rows.stop == height:
                 return strip
@@ -96,13 +106,21 @@ def _in_strips(fuse: Callable[[Tensor], Tensor], detail: Tensor, coarse: Tensor,
     return result
 
 
-def without_batch_norm(decoder: Decoder) -> Decoder:
-    """A copy of a decoder in eval mode whose batch norms are folded into the convolutions before them."""
-    folded = copy.deepcopy(decoder)
+def for_inference(decoder: Decoder, spec: ModelSpec) -> Decoder:
+    """A copy in eval mode: batch norms folded into the convolutions before them, fusions as in `fusion`."""
+    folded = copy.deepcopy(decoder).eval()
     for sequence in [module for module in folded.modules() if isinstance(module, nn.Sequential)]:
         for index, module in enumerate(sequence):
             before = sequence[index - 1]
             if isinstance(module, nn.BatchNorm2d) and isinstance(before, nn.Conv2d):
                 sequence[index - 1] = fuse_conv_bn_eval(before, module)
                 sequence[index] = nn.Identity()
+    fusions: list[nn.Module] = []
+    for fusion, details, apart in zip(
+        folded.fusions, (*reversed(spec.detail_channels), 4), APART, strict=True
+    ):
+        convolution = fusion.get_submodule("0")
+        assert isinstance(convolution, nn.Conv2d), "a fusion begins with it"
+        fusions.append(ApartFusion(convolution, details) if apart else JoinedFusion(convolution))
+    folded.fusions = nn.ModuleList(fusions)
     return folded

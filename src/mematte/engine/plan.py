@@ -22,6 +22,8 @@ from mematte.model.decoder import HALO_PX
 from mematte.model.ltrm import HALO_TOKENS
 from mematte.model.mematte import SIZE_MULTIPLE_PX
 
+from .fusion import APART
+
 DEFAULT_MAX_GLOBAL_TOKENS = 18_500  # the published cap at inference
 
 # What a stage takes, in numbers of the network's precision, measured and rounded up.
@@ -85,7 +87,7 @@ class Pieces:
     scores: int  # of a group of queries in a G block, all heads
     second_map: bool  # refined tokens wait in a map of their own; otherwise they are computed twice
     tile_px: int  # a decoder tile's side without its halo
-    strip_values: int  # joined at once inside a tile
+    strip_values: int  # made at once inside a tile
 
 
 # The choices for each, the best first. On a CPU larger pieces would only leave its caches.
@@ -255,13 +257,14 @@ def _decoder_bytes(job: Job, pieces: Pieces, tile: tuple[int, int] | None) -> fl
     strips = []
     coarse = (job.spec.channels, *job.spec.fusion_channels[:-1])
     details = (*reversed(job.spec.detail_channels), 4)
-    for scale, detail, below, fused in zip(
-        (8, 4, 2, 1), details, coarse, job.spec.fusion_channels, strict=True
+    for scale, detail, below, fused, apart in zip(
+        (8, 4, 2, 1), details, coarse, job.spec.fusion_channels, APART, strict=True
     ):
-        joined = detail + below
-        least = 10 * (width // scale) * joined  # one coarse row, and two on either side
-        joined_values = min(max(pieces.strip_values, least), height * width // scale**2 * joined)
-        strips.append(joined_values * (joined + below + 2 * fused) / joined)
+        # Made at once; beside it, what is on its way there and what follows.
+        made, beside = (2 * fused, fused) if apart else (detail + below, below + 2 * fused)
+        least = 10 * (width // scale) * made  # one coarse row, and two on either side
+        made_values = min(max(pieces.strip_values, least), height * width // scale**2 * made)
+        strips.append(made_values * (made + beside) / made)
     # The rows of the photo, their alpha, and which of it is known.
     band = height * job.row_bytes + min(pieces.tile_px, job.size[0]) * job.size[1] * 7
     return height * width * per_pixel + max(strips) * job.value_bytes + band

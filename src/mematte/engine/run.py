@@ -26,7 +26,7 @@ from mematte.model import MEMatte, within_budget
 from mematte.model.decoder import HALO_PX
 from mematte.model.router import Decide
 
-from .decode import decode, without_batch_norm
+from .decode import decode, for_inference
 from .device import allocating_at_most, choose_device, choose_precision, exact
 from .encode import Routed, encode
 from .matte import BlockRouting, Matte, Report
@@ -123,7 +123,7 @@ class Engine:
         self.enlarge, self._enlarge_below = enlarge, weights.enlarge_below
         network = build(weights, copy=False)
         self.spec = network.spec
-        network.decoder = without_batch_norm(network.decoder)
+        network.decoder = for_inference(network.decoder, network.spec)
         self.network: MEMatte = network.to(
             device=self.device, dtype=self.precision, memory_format=torch.channels_last
         ).eval()  # type: ignore[call-overload]
