@@ -10,6 +10,7 @@ import json
 import math
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +22,7 @@ from mematte.image import Picture, Trimap
 from mematte.model import ModelSpec
 from mematte.model.decoder import HALO_PX
 
+from .fusion import around_px
 from .plan import Job, Plan
 from .run import Engine
 
@@ -52,14 +54,16 @@ class Rates:
 def operations(plan: Plan, unknown_share: float, attending_share: float = TARGET_SHARE) -> Operations:
     """What a plan takes for a picture of which so much is unknown and so many tokens attend globally."""
     job, side = plan.job, plan.pieces.tile_px
-    tiles = min(1.0, unknown_share)
-    # A tile is decoded with what lies around it.
-    height, width = (min(1.0, side / end) for end in job.padded)
-    around = math.prod(1 + 2 * HALO_PX * (1 - share) / side for share in (height, width))
+    shares = [min(1.0, side / end) for end in job.padded]
+    # A tile is decoded with what lies around it, the less the finer the level.
+    per_pixel = sum(
+        count * math.prod(1 + 2 * halo_px * (1 - share) / side for share in shares)
+        for halo_px, count in _decoder_per_pixel(job.spec)
+    )
     attending = min(plan.pieces.max_global_tokens, attending_share * job.tokens)
     return Operations(
         encode=_encoder(job, attending, twice=not plan.pieces.second_map),
-        decode=math.prod(job.padded) * tiles * around * _decoder_per_pixel(job.spec),
+        decode=math.prod(job.padded) * min(1.0, unknown_share) * per_pixel,
     )
 
 
@@ -80,19 +84,18 @@ def _encoder(job: Job, attending: float, *, twice: bool) -> float:
     return embed + sum(per_block[letter] for letter in spec.blocks)
 
 
-def _decoder_per_pixel(spec: ModelSpec) -> float:
+def _decoder_per_pixel(spec: ModelSpec) -> Iterator[tuple[int, float]]:
+    """(px around a tile for which it is done too, operations per pixel) of each part."""
     details = (4, *spec.detail_channels)
-    looking: float = sum(
-        18 * below * above / 4**scale for scale, (below, above) in enumerate(pairwise(details), start=1)
-    )
+    for scale, (below, above) in enumerate(pairwise(details), start=1):
+        yield HALO_PX, 18 * below * above / 4**scale
     coarse = (spec.channels, *spec.fusion_channels[:-1])
-    fusing: float = sum(
-        18 * (detail + below) * fused / scale**2
-        for scale, detail, below, fused in zip(
-            (8, 4, 2, 1), reversed(details), coarse, spec.fusion_channels, strict=True
-        )
-    )
-    return looking + fusing + 18 * spec.fusion_channels[-1] * spec.head_channels
+    for level, (detail, below, fused) in enumerate(
+        zip(reversed(details), coarse, spec.fusion_channels, strict=True)
+    ):
+        finer_scale = spec.patch >> (level + 1)
+        yield around_px(level, spec.patch), 18 * (detail + below) * fused / finer_scale**2
+    yield around_px(3, spec.patch), 18 * spec.fusion_channels[-1] * spec.head_channels
 
 
 def rates(engine: Engine, *, fresh: bool = False) -> Rates:

@@ -1,7 +1,8 @@
 """Decode: the decoder, tile by tile, only where the trimap is unknown.
 
 Only the picture's true edges count as edges: each tile sees all that its pixels see in one piece, so tiled
-equals whole. Inside a tile the finer levels go by strips of rows: their maps would be the largest of all.
+equals whole. The finer a level, the less around the core it has to compute. Inside a tile the finer levels go
+by strips of rows: their maps would be the largest of all.
 """
 
 from __future__ import annotations
@@ -19,11 +20,8 @@ from mematte.model import ModelSpec
 from mematte.model.decoder import Decoder
 
 from .encode import Read, spans
-from .fusion import APART, ApartFusion, JoinedFusion
+from .fusion import APART, HALO_ROWS, ApartFusion, JoinedFusion
 from .plan import Plan, Tile
-
-# Coarse rows on both sides of a strip: more than doubling and the two 3x3 convolutions after it see.
-_HALO_ROWS = 2
 
 
 def decode(
@@ -47,8 +45,8 @@ def decode(
     for tile in tiles:
         inputs = read(*tile.window)
         rows, columns = (_tokens(part, plan.patch) for part in tile.window)
-        decoded = _decoded(decoder, features[None, rows, columns], inputs, plan)
-        kept = decoded[0, 0][tile.kept].numpy(force=True)
+        decoded = _decoded(decoder, features[None, rows, columns], inputs, tile.kept, plan)
+        kept = decoded[0, 0].numpy(force=True)
         target = alpha[tile.core_in_row]  # the padding beyond the picture is cut off here
         target[...] = kept[: target.shape[0], : target.shape[1]]
 
@@ -57,20 +55,35 @@ def _tokens(pixels: slice, patch: int) -> slice:
     return slice(pixels.start // patch, pixels.stop // patch)
 
 
-def _decoded(decoder: Decoder, features: Tensor, inputs: Tensor, plan: Plan) -> Tensor:
-    """What `Decoder.forward` computes, each fusion strip by strip: (B, 1, H, W) float32."""
+def _decoded(
+    decoder: Decoder, features: Tensor, inputs: Tensor, kept: tuple[slice, slice], plan: Plan
+) -> Tensor:
+    """What `Decoder.forward` computes of some rows and columns: (B, 1, H, W) float32."""
     details = [inputs]
     for convolve in decoder.details:
         details.append(convolve(details[-1]))
-    fused = features.permute(0, 3, 1, 2)
-    for fuse in decoder.fusions[:-1]:
-        fused = _in_strips(fuse, details.pop(), fused, plan.pieces.strip_values)
 
     def finish(fused: Tensor) -> Tensor:
         alpha: Tensor = decoder.head(fused).float().sigmoid()
         return alpha
 
-    return _in_strips(decoder.fusions[-1], details.pop(), fused, plan.pieces.strip_values, finish)
+    coarse = features.permute(0, 3, 1, 2)
+    start = [0, 0]  # where the coarse map begins in the window, in its own pixels
+    for level, fuse in enumerate(decoder.fusions):
+        detail, scale = details.pop(), plan.patch >> level
+        for axis, part in enumerate(kept):
+            # Everything at this level that the kept pixels see, as far as the window goes.
+            first = max(start[axis], part.start // scale - HALO_ROWS)
+            last = min(start[axis] + coarse.shape[2 + axis], part.stop // scale + HALO_ROWS)
+            coarse = coarse.narrow(2 + axis, first - start[axis], last - first)
+            detail = detail.narrow(2 + axis, 2 * first, 2 * (last - first))
+            start[axis] = 2 * first
+        is_last = level == len(decoder.fusions) - 1
+        coarse = _in_strips(fuse, detail, coarse, plan.pieces.strip_values, finish if is_last else None)
+    rows, columns = (
+        slice(part.start - begin, part.stop - begin) for part, begin in zip(kept, start, strict=True)
+    )
+    return coarse[..., rows, columns]
 
 
 def _in_strips(
@@ -78,7 +91,7 @@ def _in_strips(
     detail: Tensor,
     coarse: Tensor,
     most_values: int,
-    finish: Callable[[Tensor], Tensor] = lambda fused: fused,
+    finish: Callable[[Tensor], Tensor] | None,
 ) -> Tensor:
     """`finish` of a fusion of a detail map and a coarse map half as large, some coarse rows at a time.
 
@@ -88,12 +101,13 @@ def _in_strips(
     height, width = coarse.shape[-2:]
     values_per_row = 4 * width * fuse.strip_channels
     result: Tensor | None = None
-    for rows in spans(height, max(1, most_values // values_per_row - 2 * _HALO_ROWS)):
-        top, bottom = max(0, rows.start - _HALO_ROWS), min(height, rows.stop + _HALO_ROWS)
+    for rows in spans(height, max(1, most_values // values_per_row - 2 * HALO_ROWS)):
+        top, bottom = max(0, rows.start - HALO_ROWS), min(height, rows.stop + HALO_ROWS)
         fused = fuse(
             detail[..., 2 * top : 2 * bottom, :], coarse[..., top:bottom, :], top == 0, bottom == height
         )
-        strip = finish(fused)[..., 2 * (rows.start - top) : 2 * (rows.stop - top), :]
+        finished = finish(fused) if finish else fused
+        strip = finished[..., 2 * (rows.start - top) : 2 * (rows.stop - top), :]
         if result is None:
             if rows.stop == height:
                 return strip

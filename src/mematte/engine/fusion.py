@@ -17,12 +17,21 @@ from mematte.model.decoder import beside
 # Levels at which that is faster, of the four from the coarsest: their maps are large and have few channels.
 APART = (False, False, True, True)
 
+# Coarse rows and columns beyond a pixel that it sees at one level: two 3x3 convolutions, this level's and
+# that of the next or the head, see two finer ones, for which doubling needs two coarse ones.
+HALO_ROWS = 2
+
 # How the rows of a map relate to those of its half: [parity, tap, k] is the weight of coarse row i - 1 + tap
 # in doubled row 2 i + parity - 1 + k, by linear interpolation between the centres of pixels.
 _DOUBLING = (
     ((0.75, 0.25, 0.0), (0.25, 0.75, 0.75), (0.0, 0.0, 0.25)),
     ((0.25, 0.0, 0.0), (0.75, 0.75, 0.25), (0.0, 0.25, 0.75)),
 )
+
+
+def around_px(level: int, patch: int) -> int:
+    """How much around the pixels that are kept has to be computed at a level, px of the picture."""
+    return HALO_ROWS * (patch >> level)
 
 
 class JoinedFusion(nn.Module):

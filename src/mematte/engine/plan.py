@@ -22,7 +22,7 @@ from mematte.model.decoder import HALO_PX
 from mematte.model.ltrm import HALO_TOKENS
 from mematte.model.mematte import SIZE_MULTIPLE_PX
 
-from .fusion import APART
+from .fusion import APART, around_px
 
 DEFAULT_MAX_GLOBAL_TOKENS = 18_500  # the published cap at inference
 
@@ -170,9 +170,9 @@ def make_plan(job: Job, memory: int, base_bytes: int, unknown: NDArray[np.bool_]
 
 
 def _largest_tile(unknown: NDArray[np.bool_], plan: Plan) -> tuple[int, int]:
-    """(height, width) px of the window that takes most."""
+    """(height, width) px of the core of the tile that takes most."""
     sizes = [
-        (tile.window[0].stop - tile.window[0].start, tile.window[1].stop - tile.window[1].start)
+        (tile.core[0].stop - tile.core[0].start, tile.core[1].stop - tile.core[1].start)
         for _, tiles in rows_of_tiles(unknown, plan)
         for tile in tiles
     ]
@@ -194,7 +194,7 @@ def _largest_cap(job: Job, pieces: Pieces, room: int) -> int:
 def needs(job: Job, pieces: Pieces, tile: tuple[int, int] | None = None) -> dict[str, int]:
     """Bytes that each stage takes in its largest moment, beyond what is taken before the work begins.
 
-    `tile`: (height, width) px of the decoder's largest window, where it is known.
+    `tile`: (height, width) px of the core of the decoder's largest tile, where it is known.
     """
     spec, tokens = job.spec, job.tokens
     token = spec.channels * job.value_bytes
@@ -252,37 +252,39 @@ def _colours_bytes(job: Job) -> int:
 
 def _decoder_bytes(job: Job, pieces: Pieces, tile: tuple[int, int] | None) -> float:
     """What a decoder tile takes in its largest moment."""
-    height, width = tile or (min(pieces.tile_px + 2 * HALO_PX, side) for side in job.padded)
-    per_pixel = job.value_bytes * _decoder_values(job.spec) + _PREPARED_BYTES
-    strips = []
-    coarse = (job.spec.channels, *job.spec.fusion_channels[:-1])
-    details = (*reversed(job.spec.detail_channels), 4)
-    for scale, detail, below, fused, apart in zip(
-        (8, 4, 2, 1), details, coarse, job.spec.fusion_channels, APART, strict=True
-    ):
+    spec = job.spec
+    core = tile or (pieces.tile_px, pieces.tile_px)
+
+    def window(halo_px: int) -> tuple[int, int]:
+        height, width = (min(side + 2 * halo_px, end) for side, end in zip(core, job.padded, strict=True))
+        return height, width
+
+    height, pixels = window(HALO_PX)[0], math.prod(window(HALO_PX))
+    half, quarter, eighth = spec.detail_channels
+    details = [pixels * per_pixel for per_pixel in (4, half / 4, quarter / 16, eighth / 64)]
+    moments = [details[0] + 2 * details[1]]
+    waiting = 0.0  # the coarser level's result
+    levels = zip(
+        reversed((4, *spec.detail_channels)),
+        (spec.channels, *spec.fusion_channels[:-1]),
+        spec.fusion_channels,
+        APART,
+        strict=True,
+    )
+    for level, (detail, below, fused, apart) in enumerate(levels):
+        scale = spec.patch >> (level + 1)
+        around = window(around_px(level, spec.patch))
+        finer_pixels = math.prod(around) / scale**2
         # Made at once; beside it, what is on its way there and what follows.
         made, beside = (2 * fused, fused) if apart else (detail + below, below + 2 * fused)
-        least = 10 * (width // scale) * made  # one coarse row, and two on either side
-        made_values = min(max(pieces.strip_values, least), height * width // scale**2 * made)
-        strips.append(made_values * (made + beside) / made)
+        least = 10 * (around[1] // scale) * made  # one coarse row, and two on either side
+        strip = min(max(pieces.strip_values, least), finer_pixels * made) * (made + beside) / made
+        result = finer_pixels * (fused if scale > 1 else 2)
+        moments.append(sum(details[: 4 - level]) + waiting + result + strip)
+        waiting = result
     # The rows of the photo, their alpha, and which of it is known.
     band = height * job.row_bytes + min(pieces.tile_px, job.size[0]) * job.size[1] * 7
-    return height * width * per_pixel + max(strips) * job.value_bytes + band
-
-
-def _decoder_values(spec: ModelSpec) -> float:
-    """Numbers per pixel of a tile that are alive beside the strips, in the decoder's largest moment."""
-    half, quarter, eighth = spec.detail_channels
-    details = [4, half / 4, quarter / 16, eighth / 64]
-    fused = [channels / scale**2 for channels, scale in zip(spec.fusion_channels, (8, 4, 2, 1), strict=True)]
-    moments = [
-        details[0] + 2 * details[1],
-        sum(details[:3]) + fused[0],
-        sum(details[:3]) + fused[0] + fused[1],
-        sum(details[:2]) + fused[1] + fused[2],
-        details[0] + fused[2] + 2,
-    ]
-    return max(moments)
+    return pixels * _PREPARED_BYTES + max(moments) * job.value_bytes + band
 
 
 def sides(grid: tuple[int, int], most_tokens: int, multiple: int = 1) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .spec import ModelSpec
 
-HALO_PX = 48  # the receptive field reaches 46 px beyond a pixel; 48 keeps tiles on the 16 px grid
+HALO_PX = 32  # what pixels of a token see: two tokens beyond it, and less of the image
 
 
 class ConvNormRelu(nn.Sequential):
