@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mematte import __version__
 from mematte.image import Picture, Trimap
 from mematte.model import ModelSpec
 from mematte.model.decoder import HALO_PX
@@ -138,7 +139,8 @@ def _key(engine: Engine) -> str:
         if engine.device.type == "cuda"
         else f"{engine.device} {platform.machine()} {platform.processor()} {torch.get_num_threads()} threads"
     )
-    return " | ".join((str(engine.spec), device, str(engine.precision), torch.__version__))
+    versions = f"torch {torch.__version__}", f"mematte {__version__}"
+    return " | ".join((str(engine.spec), device, str(engine.precision), *versions))
 
 
 def cache_folder() -> Path:
