@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -145,3 +147,28 @@ def test_without_lightning_the_extra_is_named(recipe: Path, monkeypatch: pytest.
     status, error = invoke(recipe)
 
     assert (status, error) == (1, "Training needs more packages: pip install 'mematte[train]'")
+
+
+def test_two_processes_do_not_wait_for_threads_that_only_their_parent_had(
+    recipe: Path, photographs: Path, tmp_path: Path
+) -> None:
+    text = "from dataclasses import replace\nfrom mematte.model import TINY\n" + RECIPE
+    recipe.write_text(text + "RECIPE = replace(RECIPE, spec=TINY)\n")  # a small network begins no threads
+    words = [
+        "train",
+        recipe,
+        f"photographs={photographs}",
+        "--run",
+        tmp_path / "run",
+        "--devices",
+        2,
+        "--quiet",
+    ]
+    subprocess.run(
+        [sys.executable, "-m", "mematte", *map(str, words)],
+        env=os.environ | {"OMP_NUM_THREADS": "2"},  # as clusters set it
+        timeout=240,  # it would wait for ever
+        check=True,
+    )
+
+    assert (tmp_path / "run" / "weights.safetensors").is_file()

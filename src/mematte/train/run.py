@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +123,9 @@ def train(
     )
     checkpoint = folder / CHECKPOINT
     module = MattingTraining(recipe, network, source or crop_source(recipe), teacher, workers)
+    forks = accelerator == "cpu" and devices > 1 and not started_outside
     try:
-        with warnings.catch_warnings():
+        with _one_thread() if forks else nullcontext(), warnings.catch_warnings():
             # Batches counts its steps itself, and knows how many workers it needs; the rest is between
             # Lightning and PyTorch.
             warnings.filterwarnings(
@@ -165,6 +168,17 @@ def _check_division(recipe: Recipe, processes: int) -> None:
                 f"{crops.count} crops of {crops.size_px} px per step cannot be divided among {processes} "
                 f"processes and accumulate={recipe.accumulate} parts. Change the count, or say --devices N."
             )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Processes that are forked meanwhile must not wait for threads that exist in this one alone."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _prepare(folder: Path, recipe: Recipe) -> None:
