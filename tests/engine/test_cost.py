@@ -1,5 +1,8 @@
 """Cost: operations counted from the shape are those that the network does."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -7,7 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mematte.engine import Engine
 from mematte.engine.cost import Rates, _keep, _kept, operations, rates
-from mematte.engine.plan import Job, make_plan
+from mematte.engine.decode import decode, for_inference
+from mematte.engine.plan import Job, make_plan, rows_of_tiles
 from mematte.model import SMALL, TINY, MEMatte, teacher
 from mematte.model.router import everyone
 
@@ -28,6 +32,25 @@ def test_operations_are_those_that_pytorch_counts(spec) -> None:
     refinement = spec.blocks.count("R") * (side // 16) ** 2 * (8 * spec.channels**2 + 100 * spec.channels)
     assert counted.encode - refinement == pytest.approx(encoder.get_total_flops(), rel=0.05)
     assert counted.decode == pytest.approx(decoder.get_total_flops(), rel=0.02)
+
+
+def test_operations_of_tiles_are_those_that_pytorch_counts() -> None:
+    size = (512, 384)
+    plan = make_plan(Job(size, TINY), 10**12, 0)
+    plan = replace(plan, pieces=replace(plan.pieces, tile_px=128))
+    decoder = for_inference(MEMatte(TINY).decoder, TINY)
+    features, alpha = torch.zeros(*plan.grid, TINY.channels), np.zeros(size, np.float32)
+
+    def read(rows: slice, columns: slice) -> torch.Tensor:
+        return torch.zeros(1, 4, rows.stop - rows.start, columns.stop - columns.start)
+
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        for rows, tiles in rows_of_tiles(np.ones(plan.grid, bool), plan):
+            decode(decoder, features, read, tiles, plan, alpha[rows])
+
+    counted = operations(plan, 1.0).decode
+    assert counted == pytest.approx(counter.get_total_flops(), rel=0.04)
+    assert counted > 1.3 * operations(make_plan(plan.job, 10**12, 0), 1.0).decode
 
 
 def test_small_tiles_and_refining_twice_cost_more() -> None:

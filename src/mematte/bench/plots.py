@@ -62,6 +62,7 @@ def draw(points: Sequence[Point], path: Path, memory_is: str) -> None:
         memory_is: what the right panel's axis says.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -74,6 +75,10 @@ def draw(points: Sequence[Point], path: Path, memory_is: str) -> None:
         right.plot(megapixels, [point.memory_bytes / 1e9 for point in of_network], "o-", label=network)
     for panel, label in ((left, "seconds"), (right, memory_is)):
         panel.set(xscale="log", yscale="log", xlabel="megapixels", ylabel=label)
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
+            axis.set_minor_formatter(NullFormatter())
         panel.grid(which="both", alpha=0.25)
     left.legend()
     beside = partial_of(path)
