@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -290,6 +292,16 @@ class Refusing(Discs):
 def test_an_error_of_the_user_s_in_a_forked_process_arrives_as_itself(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^12 of 300 files are damaged$"):
         train(recipe, tmp_path, device="cpu", devices=2, source=Refusing())
+
+
+class Killing(Discs):
+    def sample(self, *_: object):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_ends_the_run_and_is_said(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"ended from outside \(.*SIGKILL\).*--resume"):
+        train(recipe, tmp_path, device="cpu", devices=2, source=Killing())
 
 
 class Gradients(MattingTraining):

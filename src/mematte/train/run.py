@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
-from torch.multiprocessing.spawn import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from mematte import errors
 from mematte.engine.device import choose_device, choose_precision
@@ -59,7 +60,7 @@ def train(
         The file of the trained weights.
 
     Raises:
-        TrainingError: the recipe cannot be run, or the batch does not fit into memory.
+        TrainingError: the recipe cannot be run, the batch does not fit into memory, or a process was killed.
         DataError: there is nothing to train on, or too much of it is damaged.
         WeightsError: weights to start from are missing or damaged.
         OutputError: the folder cannot be written to.
@@ -135,6 +136,11 @@ def train(
             trainer.fit(module, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
     except ProcessRaisedException as error:
         raise _users_error(error) or error from None
+    except ProcessExitedException as error:
+        raise TrainingError(
+            f"A training process was ended from outside ({error}), by a user or by the system where memory "
+            f"runs out. `mematte train --resume {folder}` goes on from the last checkpoint, if there is one."
+        ) from None
     return folder / WEIGHTS
 
 
@@ -203,6 +209,7 @@ def _strategy(accelerator: str, processes: int, started_outside: bool) -> Strate
     if processes == 1:
         return "auto"
     if accelerator == "cpu" and not started_outside:
-        # Forked processes share the pictures that this one has read.
-        return DDPStrategy(start_method="fork", process_group_backend="gloo")
+        # Forked processes share the pictures that this one has read. A computer that slept, or a run that was
+        # stopped for a while, is no error; where one of them ends, the others hear of it at once.
+        return DDPStrategy(start_method="fork", process_group_backend="gloo", timeout=timedelta(days=30))
     return DDPStrategy(process_group_backend="gloo" if accelerator == "cpu" else None)
