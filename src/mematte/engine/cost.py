@@ -23,7 +23,7 @@ from mematte.image import Picture, Trimap
 from mematte.model import ModelSpec
 from mematte.model.decoder import HALO_PX
 
-from .fusion import around_px
+from .fusion import levels
 from .plan import Job, Plan
 from .run import Engine
 
@@ -90,13 +90,9 @@ def _decoder_per_pixel(spec: ModelSpec) -> Iterator[tuple[int, float]]:
     details = (4, *spec.detail_channels)
     for scale, (below, above) in enumerate(pairwise(details), start=1):
         yield HALO_PX, 18 * below * above / 4**scale
-    coarse = (spec.channels, *spec.fusion_channels[:-1])
-    for level, (detail, below, fused) in enumerate(
-        zip(reversed(details), coarse, spec.fusion_channels, strict=True)
-    ):
-        finer_scale = spec.patch >> (level + 1)
-        yield around_px(level, spec.patch), 18 * (detail + below) * fused / finer_scale**2
-    yield around_px(3, spec.patch), 18 * spec.fusion_channels[-1] * spec.head_channels
+    for level in levels(spec):
+        yield level.around_px, 18 * (level.detail + level.coarse) * level.fused / level.scale**2
+    yield level.around_px, 18 * level.fused * spec.head_channels
 
 
 def rates(engine: Engine, *, fresh: bool = False) -> Rates:

@@ -20,7 +20,7 @@ from mematte.model import ModelSpec
 from mematte.model.decoder import Decoder
 
 from .encode import Read, spans
-from .fusion import APART, HALO_ROWS, ApartFusion, JoinedFusion
+from .fusion import HALO_ROWS, ApartFusion, JoinedFusion, levels
 from .plan import Plan, Tile
 
 
@@ -130,11 +130,9 @@ def for_inference(decoder: Decoder, spec: ModelSpec) -> Decoder:
                 sequence[index - 1] = fuse_conv_bn_eval(before, module)
                 sequence[index] = nn.Identity()
     fusions: list[nn.Module] = []
-    for fusion, details, apart in zip(
-        folded.fusions, (*reversed(spec.detail_channels), 4), APART, strict=True
-    ):
+    for fusion, level in zip(folded.fusions, levels(spec), strict=True):
         convolution = fusion.get_submodule("0")
         assert isinstance(convolution, nn.Conv2d), "a fusion begins with it"
-        fusions.append(ApartFusion(convolution, details) if apart else JoinedFusion(convolution))
+        fusions.append(ApartFusion(convolution, level.detail) if level.apart else JoinedFusion(convolution))
     folded.fusions = nn.ModuleList(fusions)
     return folded

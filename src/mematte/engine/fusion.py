@@ -8,14 +8,14 @@ pixel's place: as many operations on a quarter of the pixels, whose results are 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mematte.model import ModelSpec
 from mematte.model.decoder import beside
-
-# Levels at which that is faster, of the four from the coarsest: their maps are large and have few channels.
-APART = (False, False, True, True)
 
 # Coarse rows and columns beyond a pixel that it sees at one level: two 3x3 convolutions, this level's and
 # that of the next or the head, see two finer ones, for which doubling needs two coarse ones.
@@ -29,9 +29,35 @@ _DOUBLING = (
 )
 
 
-def around_px(level: int, patch: int) -> int:
-    """How much around the pixels that are kept has to be computed at a level, px of the picture."""
-    return HALO_ROWS * (patch >> level)
+@dataclass(frozen=True)
+class Level:
+    """One of the decoder's four fusions. Channels, and pixels of the picture."""
+
+    detail: int
+    coarse: int
+    fused: int
+    scale: int  # px of the picture per pixel of the details and of the result
+    apart: bool  # faster without the joined map: large maps of few channels
+
+    @property
+    def around_px(self) -> int:
+        """How much around the pixels that are kept is computed."""
+        return 2 * HALO_ROWS * self.scale
+
+
+def levels(spec: ModelSpec) -> list[Level]:
+    """The decoder's fusions, from the coarsest."""
+    return [
+        Level(detail, coarse, fused, spec.patch >> (number + 1), apart=number >= 2)
+        for number, (detail, coarse, fused) in enumerate(
+            zip(
+                (*reversed(spec.detail_channels), 4),
+                (spec.channels, *spec.fusion_channels[:-1]),
+                spec.fusion_channels,
+                strict=True,
+            )
+        )
+    ]
 
 
 class JoinedFusion(nn.Module):

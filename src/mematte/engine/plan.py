@@ -22,7 +22,7 @@ from mematte.model.decoder import HALO_PX
 from mematte.model.ltrm import HALO_TOKENS
 from mematte.model.mematte import SIZE_MULTIPLE_PX
 
-from .fusion import APART, around_px
+from .fusion import levels
 
 DEFAULT_MAX_GLOBAL_TOKENS = 18_500  # the published cap at inference
 
@@ -264,23 +264,16 @@ def _decoder_bytes(job: Job, pieces: Pieces, tile: tuple[int, int] | None) -> fl
     details = [pixels * per_pixel for per_pixel in (4, half / 4, quarter / 16, eighth / 64)]
     moments = [details[0] + 2 * details[1]]
     waiting = 0.0  # the coarser level's result
-    levels = zip(
-        reversed((4, *spec.detail_channels)),
-        (spec.channels, *spec.fusion_channels[:-1]),
-        spec.fusion_channels,
-        APART,
-        strict=True,
-    )
-    for level, (detail, below, fused, apart) in enumerate(levels):
-        scale = spec.patch >> (level + 1)
-        around = window(around_px(level, spec.patch))
-        finer_pixels = math.prod(around) / scale**2
-        # Made at once; beside it, what is on its way there and what follows.
-        made, beside = (2 * fused, fused) if apart else (detail + below, below + 2 * fused)
-        least = 10 * (around[1] // scale) * made  # one coarse row, and two on either side
-        strip = min(max(pieces.strip_values, least), finer_pixels * made) * (made + beside) / made
-        result = finer_pixels * (fused if scale > 1 else 2)
-        moments.append(sum(details[: 4 - level]) + waiting + result + strip)
+    for seen, level in zip((4, 3, 2, 1), levels(spec), strict=True):
+        around = window(level.around_px)
+        finer_pixels = math.prod(around) / level.scale**2
+        # Made at once; with it, what is on its way there and what follows.
+        made = 2 * level.fused if level.apart else level.detail + level.coarse
+        alive = 3 * level.fused if level.apart else made + level.coarse + 2 * level.fused
+        least = 10 * (around[1] // level.scale) * made  # one coarse row, and two on either side
+        strip = min(max(pieces.strip_values, least), finer_pixels * made) * alive / made
+        result = finer_pixels * (level.fused if level.scale > 1 else 2)
+        moments.append(sum(details[:seen]) + waiting + result + strip)
         waiting = result
     # The rows of the photo, their alpha, and which of it is known.
     band = height * job.row_bytes + min(pieces.tile_px, job.size[0]) * job.size[1] * 7

@@ -89,6 +89,7 @@ def train(
         devices * nodes,
         f"the {accelerator}",
     )
+    forks = accelerator == "cpu" and devices > 1 and not started_outside
     checkpoints = WholeCheckpoints()
     callbacks: list[Callback] = [
         ModelCheckpoint(
@@ -106,7 +107,7 @@ def train(
         accelerator="gpu" if accelerator == "cuda" else accelerator,
         devices=devices,
         num_nodes=nodes,
-        strategy=_strategy(accelerator, devices * nodes, started_outside),
+        strategy=_strategy(accelerator, devices * nodes, forks),
         precision=_precision(recipe, accelerator),
         max_steps=recipe.steps,
         accumulate_grad_batches=recipe.accumulate,
@@ -124,7 +125,6 @@ def train(
     )
     checkpoint = folder / CHECKPOINT
     module = MattingTraining(recipe, network, source or crop_source(recipe), teacher, workers)
-    forks = accelerator == "cpu" and devices > 1 and not started_outside
     try:
         with _one_thread() if forks else nullcontext(), warnings.catch_warnings():
             # Batches counts its steps itself, and knows how many workers it needs; the rest is between
@@ -205,10 +205,10 @@ def _precision(recipe: Recipe, accelerator: str) -> Any:
     return {torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed", torch.float32: "32-true"}[half]
 
 
-def _strategy(accelerator: str, processes: int, started_outside: bool) -> Strategy | str:
+def _strategy(accelerator: str, processes: int, forks: bool) -> Strategy | str:
     if processes == 1:
         return "auto"
-    if accelerator == "cpu" and not started_outside:
+    if forks:
         # Forked processes share the pictures that this one has read. A computer that slept, or a run that was
         # stopped for a while, is no error; where one of them ends, the others hear of it at once.
         return DDPStrategy(start_method="fork", process_group_backend="gloo", timeout=timedelta(days=30))
