@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from .conftest import Run
 
@@ -72,6 +75,41 @@ def test_a_peer_is_scored_by_the_same_command(run: Run) -> None:
     result = run("evaluate", "set", "--method", "closed-form")
     assert first_words(result.out)[-3:] == ["large", "small", "mean"]
     assert fact(result.out, "method") == "closed-form"
+
+
+@pytest.mark.parametrize(("variant", "case"), [("mematte_s", "s_odd_size"), ("vitmatte_s", "vitmatte_s")])
+def test_published_checkpoints_are_scored_as_they_are(
+    run: Run,
+    folder: Path,
+    published_state: Callable[[str], dict[str, Tensor]],
+    parity_expected: dict[str, Tensor],
+    variant: str,
+    case: str,
+) -> None:
+    """Where the truth is what the published code computes, nothing but rounding is left of the errors."""
+    torch.save({"model": published_state(variant)}, folder / "published.pth")
+    image, trimap, alpha = (
+        parity_expected[f"{case}.{role}"].numpy() for role in ("image", "trimap", "alpha")
+    )
+    truth = np.where(trimap == 128, alpha, trimap / 255)[0]
+    for role, pixels in (
+        ("image", image.transpose(1, 2, 0)[..., ::-1]),
+        ("trimap1", trimap[0]),
+        ("alpha", np.round(truth * 65535).astype(np.uint16)),
+    ):
+        (folder / "set" / role).mkdir(parents=True)
+        assert cv2.imwrite(str(folder / "set" / role / "noise.png"), np.ascontiguousarray(pixels))
+
+    result = run(
+        "evaluate", "set", "--weights", "published.pth", "--unquantised", "--format", "json",
+        "--precision", "float32", "--device", "cpu", "--quiet",
+    )  # fmt: skip
+
+    assert result.status == 0, result.err
+    (scored,) = json.loads(result.out)["pictures"]
+    spread = truth[trimap[0] == 128].std()
+    assert spread > 0.02
+    assert scored["scores"]["mad"] / 1000 < spread / 500
 
 
 def test_the_header_says_what_was_asked_for(evaluate: Run) -> None:

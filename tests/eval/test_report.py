@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -159,6 +160,21 @@ def test_a_peer_takes_pictures_of_any_depth(dtype: type) -> None:
     alpha = PyMatting("closed-form").start(1)(pair).alpha
     assert alpha.shape == SIZE
     assert np.abs(alpha - truth).mean() < 0.05
+
+
+def test_what_a_peer_prints_is_not_among_the_tables(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """PyMatting prints a warning where a picture's Cholesky factor does not come out at once."""
+    truth = disc(12)
+
+    def chatty(_image: object, trimap: np.ndarray) -> np.ndarray:
+        sys.stdout.write("PERFORMANCE WARNING:\n")
+        return trimap
+
+    monkeypatch.setattr("pymatting.estimate_alpha_cf", chatty)
+    PyMatting("closed-form").start(1)(EvalPair("a", np.dstack([truth] * 3), trimap_of(truth), truth))
+    assert capsys.readouterr() == ("", "PERFORMANCE WARNING:\n")
 
 
 def test_a_report_is_not_taken_for_that_of_other_settings(task: Task) -> None:

@@ -6,7 +6,9 @@ from others; `start` makes it ready, once in each process.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
@@ -188,7 +190,8 @@ class PyMatting:
             levels = np.where(pair.trimap == UNKNOWN, 0.5, pair.trimap / 255)
             image = pair.image
             scale = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
-            alpha = solve(image / np.float64(scale), levels)
+            with redirect_stdout(sys.stderr):  # where it has something to say, it prints it among our tables
+                alpha = solve(image / np.float64(scale), levels)
             return Estimate(np.clip(alpha, 0, 1).astype(np.float32))
 
         return estimate
