@@ -23,6 +23,7 @@ from mematte.train import Crops, Recipe, changed, resumed, train
 from mematte.train.checkpoints import WholeCheckpoints
 from mematte.train.module import MattingTraining
 from mematte.train.sources import crop_source
+from mematte.train.start import Start
 from mematte.weights import load_weights, save_weights
 from mematte.weights.checkpoint import weights_of
 
@@ -74,6 +75,18 @@ def test_the_weights_are_the_averaged_ones_with_a_record(recipe: Recipe, tmp_pat
     assert not torch.equal(weights.state[key], state[f"network.{key}"])
     assert (weights.licence, weights.training["steps"]) == ("MIT", 6)
     assert weights.training["recipe"]["learning_rate"] == 3e-3
+
+
+def test_what_wants_small_pictures_enlarged_wants_it_when_it_was_tuned(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    start = weights_of(MEMatte(recipe.spec), name="start", licence="MIT", enlarge_below=5000)
+    save_weights(start, tmp_path / "start.safetensors")
+
+    tuned = run(replace(recipe, steps=1, start=str(tmp_path / "start.safetensors")), tmp_path / "run")
+
+    assert load_weights(tuned).enlarge_below == 5000
+    assert load_weights(run(replace(recipe, steps=1), tmp_path / "fresh")).enlarge_below == 0
 
 
 def test_the_share_of_attending_tokens_is_drawn_to_the_target(recipe: Recipe, tmp_path: Path) -> None:
@@ -337,7 +350,7 @@ def test_two_processes_have_the_gradient_of_one_with_the_joint_batch(
 
 
 def test_the_routers_noise_is_the_same_after_a_stop(recipe: Recipe) -> None:
-    module = MattingTraining(recipe, MEMatte(recipe.spec), Discs())
+    module = MattingTraining(recipe, Start(MEMatte(recipe.spec)), Discs())
     scores = torch.zeros(1, 500, 2).log_softmax(-1)
 
     first, second, other_part = (module._decide(part)(scores) for part in (0, 0, 1))

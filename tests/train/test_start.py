@@ -13,7 +13,7 @@ from mematte.model import MEMatte
 from mematte.model.router import gumbel
 from mematte.model.spec import teacher
 from mematte.train import Recipe
-from mematte.train.start import frozen_teacher, starting_network
+from mematte.train.start import frozen_teacher, starting_point
 from mematte.weights import save_weights
 from mematte.weights.checkpoint import Preprocessing, weights_of
 
@@ -31,7 +31,7 @@ def test_a_network_starts_from_weights_of_its_kind(recipe: Recipe, tmp_path: Pat
     torch.manual_seed(5)
     other = MEMatte(recipe.spec).eval()
 
-    started = starting_network(replace(recipe, start=saved(other, tmp_path))).eval()
+    started = starting_point(replace(recipe, start=saved(other, tmp_path))).network.eval()
 
     assert torch.equal(started(INPUTS).alpha, other(INPUTS).alpha)
 
@@ -42,7 +42,7 @@ def test_a_student_starts_as_its_teacher_with_refinement_that_changes_nothing(
     torch.manual_seed(5)
     other = MEMatte(teacher(recipe.spec))
     with caplog.at_level("INFO"):
-        student = starting_network(replace(recipe, start=saved(other, tmp_path)))
+        student = starting_point(replace(recipe, start=saved(other, tmp_path))).network
 
     tokens = torch.randn(1, 4, 4, recipe.spec.channels)
     assert torch.equal(student.backbone.blocks[0].mlp[0].weight, other.backbone.blocks[0].mlp[0].weight)
@@ -55,7 +55,7 @@ def test_weights_of_another_size_are_refused_with_both_sizes(recipe: Recipe, tmp
     larger = MEMatte(replace(recipe.spec, channels=64))
 
     with pytest.raises(TrainingError, match=r"64 channels.*32 channels.*same size"):
-        starting_network(replace(recipe, start=saved(larger, tmp_path)))
+        starting_point(replace(recipe, start=saved(larger, tmp_path)))
 
 
 @pytest.mark.parametrize("role", ["start", "teacher"])
@@ -67,12 +67,12 @@ def test_weights_that_want_colours_normalised_otherwise_are_refused(
     save_weights(weights_of(MEMatte(recipe.spec), name="x", licence="MIT", preprocessing=half), path)
 
     with pytest.raises(TrainingError, match=r"mean \(0.5, 0.5, 0.5\).*ImageNet"):
-        {"start": starting_network, "teacher": frozen_teacher}[role](replace(recipe, **{role: str(path)}))
+        {"start": starting_point, "teacher": frozen_teacher}[role](replace(recipe, **{role: str(path)}))
 
 
 def test_missing_weights_are_named(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="nowhere"):
-        starting_network(replace(recipe, start=str(tmp_path / "nowhere.safetensors")))
+        starting_point(replace(recipe, start=str(tmp_path / "nowhere.safetensors")))
 
 
 def test_a_teacher_of_another_size_is_refused(recipe: Recipe, tmp_path: Path) -> None:
@@ -83,14 +83,14 @@ def test_a_teacher_of_another_size_is_refused(recipe: Recipe, tmp_path: Path) ->
 
 
 def test_without_routing_everybody_attends_at_inference_too(recipe: Recipe) -> None:
-    network = starting_network(replace(recipe, routing="everyone"))
+    network = starting_point(replace(recipe, routing="everyone")).network
 
     assert network(INPUTS).routings[0].attend.all()
     assert not any(parameter.requires_grad for parameter in network.backbone.blocks[1].router.parameters())
 
 
 def test_without_refinement_the_others_pass_unchanged(recipe: Recipe) -> None:
-    network = starting_network(replace(recipe, refine=False))
+    network = starting_point(replace(recipe, refine=False)).network
 
     tokens = torch.randn(1, 6, 6, recipe.spec.channels)
     assert not network.backbone.blocks[1].refinement(tokens).any()

@@ -29,6 +29,7 @@ from .on_device import RawBatch, compose_on_device
 from .optimisers import Together, make_optimiser
 from .ranks import from_first_rank, rank, ranks
 from .recipe import REPEATED_AFTER, Recipe
+from .start import Start
 
 log = logging.getLogger("mematte.train")
 
@@ -41,7 +42,7 @@ class MattingTraining(LightningModule):
     def __init__(
         self,
         recipe: Recipe,
-        network: MEMatte,
+        start: Start,
         source: Source,
         teacher: MEMatte | None = None,
         workers: int = 0,
@@ -56,8 +57,9 @@ class MattingTraining(LightningModule):
         self._progress, self._spent, self._began = 0.0, 0.0, time.monotonic()
         self.recipe = recipe
         self.source = source
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = AveragedModel(network, multi_avg_fn=self._move_average, use_buffers=True)
+        self.network = start.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.enlarge_below = start.enlarge_below
+        self.average = AveragedModel(self.network, multi_avg_fn=self._move_average, use_buffers=True)
         self.average.requires_grad_(False)
         # In a list, the teacher is no part of what is trained, saved and counted.
         self._teacher = [] if teacher is None else [teacher.eval().requires_grad_(False)]
@@ -237,4 +239,10 @@ class MattingTraining(LightningModule):
         """The averaged network as weights that can be used and shipped, with the record of this run."""
         averaged = cast("MEMatte", self.average.module if self.recipe.averaging else self.network)
         record = {"recipe": self.recipe.record(), "steps": self.global_step}
-        return weights_of(averaged, name=self.recipe.spec.name, licence=self.recipe.licence, training=record)
+        return weights_of(
+            averaged,
+            name=self.recipe.spec.name,
+            licence=self.recipe.licence,
+            training=record,
+            enlarge_below=self.enlarge_below,
+        )

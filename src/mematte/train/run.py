@@ -29,7 +29,7 @@ from .module import MattingTraining
 from .progress import WEIGHTS, Progress
 from .recipe import Recipe, from_json, to_json
 from .sources import crop_source
-from .start import frozen_teacher, starting_network
+from .start import frozen_teacher, starting_point
 from .validation import Validation
 
 RECIPE = "recipe.json"
@@ -78,12 +78,12 @@ def train(
     _check_division(recipe, devices * nodes)
     _prepare(folder, recipe)
 
-    network = starting_network(recipe)
+    start = starting_point(recipe)
     teacher = frozen_teacher(recipe)
     half = _precision(recipe, accelerator) != "32-true"
     here = torch.device(accelerator)
     check_memory(
-        measure_need(network, recipe, half, teacher is not None),
+        measure_need(start.network, recipe, half, teacher is not None),
         recipe,
         available_bytes(here, devices if accelerator == "cpu" else 1),
         devices * nodes,
@@ -124,7 +124,7 @@ def train(
         num_sanity_val_steps=0,
     )
     checkpoint = folder / CHECKPOINT
-    module = MattingTraining(recipe, network, source or crop_source(recipe), teacher, workers)
+    module = MattingTraining(recipe, start, source or crop_source(recipe), teacher, workers)
     try:
         with _one_thread() if forks else nullcontext(), warnings.catch_warnings():
             # Batches counts its steps itself, and knows how many workers it needs; the rest is between

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -19,7 +20,14 @@ from .recipe import Recipe
 log = logging.getLogger("mematte.train")
 
 
-def starting_network(recipe: Recipe) -> MEMatte:
+class Start(NamedTuple):
+    """What training starts from."""
+
+    network: MEMatte
+    enlarge_below: int = 0  # pixels; as `Weights.enlarge_below`, which training does not change
+
+
+def starting_point(recipe: Recipe) -> Start:
     """The recipe's network with the values that it starts from.
 
     Raises:
@@ -27,9 +35,11 @@ def starting_network(recipe: Recipe) -> MEMatte:
         TrainingError: they are of a network of another size, or want colours normalised otherwise.
     """
     torch.manual_seed(recipe.seed)
-    network = MEMatte(recipe.spec)
+    network, enlarge_below = MEMatte(recipe.spec), 0
     if recipe.start:
-        _fill(network, load_weights(recipe.start), recipe.start)
+        weights = load_weights(recipe.start)
+        _fill(network, weights, recipe.start)
+        enlarge_below = weights.enlarge_below
     for block in network.backbone.blocks:
         if isinstance(block, RoutedBlock):
             if recipe.routing == "everyone":
@@ -38,7 +48,7 @@ def starting_network(recipe: Recipe) -> MEMatte:
             if recipe.routing == "everyone" or not recipe.refine:
                 _always(block.refinement.shrink, bias=0.0)
                 block.refinement.requires_grad_(False)
-    return network
+    return Start(network, enlarge_below)
 
 
 def frozen_teacher(recipe: Recipe) -> MEMatte | None:

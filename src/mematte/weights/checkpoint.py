@@ -60,6 +60,7 @@ def weights_of(
     licence: str,
     training: Mapping[str, Any] | None = None,
     preprocessing: Preprocessing | None = None,
+    enlarge_below: int = 0,
 ) -> Weights:
     """The weights of a network, copied: training it further does not change them."""
     state = {
@@ -74,6 +75,7 @@ def weights_of(
         licence=licence,
         name=name,
         training=dict(training or {}),
+        enlarge_below=enlarge_below,
         source="a network in memory",
     )
 
