@@ -37,9 +37,9 @@ _PREPARED_BYTES = 56  # a pixel on its way from file to network: float32 colours
 _FIXED_BYTES, _FIXED_BYTES_PER_CHANNEL = 16_000_000, 146_000
 # What cuBLAS and cuDNN allocate to work in, and keep.
 _GPU_WORKSPACE_BYTES = 67_000_000
-# What a piece takes with the gaps between blocks that are kept, relative to itself; less where the whole grid
-# is one piece, which leaves no gaps for a next one.
-_GAPS, _GAPS_OF_ONE = 2.8, 1.7
+# What a piece takes with the gaps between blocks that are kept, relative to itself: the first one, what each
+# further one adds, and at most.
+_GAPS, _GAPS_MORE, _GAPS_MOST = 1.7, 0.37, 2.8
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,8 @@ def needs(job: Job, pieces: Pieces, tile: tuple[int, int] | None = None) -> dict
         queries = max(1, pieces.scores // (spec.heads * tokens))
         transient["attend globally"] = queries * (_QUERY * token + 3 * spec.heads * tokens * job.value_bytes)
         waiting["attend globally"] = 2 * job.map_bytes
-    gaps = _GAPS if max(piece, windows) < tokens else _GAPS_OF_ONE
+    pieces_in_all = -(-job.grid[0] // height) * -(-job.grid[1] // width)
+    gaps = min(_GAPS_MOST, _GAPS + _GAPS_MORE * (pieces_in_all - 1))
     return {
         **{stage: kept + waiting[stage] + int(gaps * need) for stage, need in transient.items()},
         "decode": kept + int(_decoder_bytes(job, pieces, tile)),
