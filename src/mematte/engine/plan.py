@@ -34,7 +34,7 @@ _TOKEN_BYTES = 40  # a router's decision: two log-probabilities, margins, flags
 _PREPARED_BYTES = 56  # a pixel on its way from file to network: float32 colours, twice, and what is read
 # Code that runs for the first time and threads; per channel the libraries' scratch memory and the weights as
 # they reorder them.
-_FIXED_BYTES, _FIXED_BYTES_PER_CHANNEL = 16_000_000, 146_000
+_FIXED_BYTES, _FIXED_BYTES_PER_CHANNEL = 20_000_000, 146_000
 # What cuBLAS and cuDNN allocate to work in, and keep.
 _GPU_WORKSPACE_BYTES = 67_000_000
 # What a piece takes with the gaps between blocks that are kept, relative to itself: the first one, what each
