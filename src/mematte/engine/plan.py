@@ -34,12 +34,14 @@ _TOKEN_BYTES = 40  # a router's decision: two log-probabilities, margins, flags
 _PREPARED_BYTES = 56  # a pixel on its way from file to network: float32 colours, twice, and what is read
 # Code that runs for the first time and threads; per channel the libraries' scratch memory and the weights as
 # they reorder them.
-_FIXED_BYTES, _FIXED_BYTES_PER_CHANNEL = 20_000_000, 146_000
+_FIXED_BYTES, _FIXED_BYTES_PER_CHANNEL = 20_000_000, 110_000
 # What cuBLAS and cuDNN allocate to work in, and keep.
 _GPU_WORKSPACE_BYTES = 67_000_000
-# What a piece takes with the gaps between blocks that are kept, relative to itself: the first one, what each
-# further one adds, and at most.
-_GAPS, _GAPS_MORE, _GAPS_MOST = 1.7, 0.37, 2.8
+# What a piece takes with the gaps between blocks that are kept, relative to itself. Pieces that follow each
+# other add to that and to what libraries keep, until the gaps hold all that comes: from grids of so many
+# tokens, a piece, to grids of four.
+_GAPS, _MORE_GAPS, _MORE_BYTES_PER_CHANNEL = 1.7, 1.1, 36_000
+_GAPS_GROW_TOKENS = (1_764, 7_056)
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,10 @@ def needs(job: Job, pieces: Pieces, tile: tuple[int, int] | None = None) -> dict
     height, width = sides(job.grid, pieces.piece_tokens)
     piece = height * width
     decisions = tokens * (1 + 2 * spec.blocks.count("R"))  # what is unknown; who attends, who was capped
-    fixed = _FIXED_BYTES + spec.channels * _FIXED_BYTES_PER_CHANNEL
+    first, last = _GAPS_GROW_TOKENS
+    grown = min(1.0, max(0.0, (tokens - first) / (last - first)))
+    per_channel = _FIXED_BYTES_PER_CHANNEL + grown * _MORE_BYTES_PER_CHANNEL
+    fixed = _FIXED_BYTES + int(spec.channels * per_channel)
     if job.on_gpu:
         fixed += _GPU_WORKSPACE_BYTES
     kept = job.beside_bytes + job.map_bytes + decisions + fixed
@@ -234,8 +239,7 @@ def needs(job: Job, pieces: Pieces, tile: tuple[int, int] | None = None) -> dict
         queries = max(1, pieces.scores // (spec.heads * tokens))
         transient["attend globally"] = queries * (_QUERY * token + 3 * spec.heads * tokens * job.value_bytes)
         waiting["attend globally"] = 2 * job.map_bytes
-    pieces_in_all = -(-job.grid[0] // height) * -(-job.grid[1] // width)
-    gaps = min(_GAPS_MOST, _GAPS + _GAPS_MORE * (pieces_in_all - 1))
+    gaps = _GAPS + grown * _MORE_GAPS
     return {
         **{stage: kept + waiting[stage] + int(gaps * need) for stage, need in transient.items()},
         "decode": kept + int(_decoder_bytes(job, pieces, tile)),
