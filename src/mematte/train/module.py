@@ -49,6 +49,7 @@ class MattingTraining(LightningModule):
     ) -> None:
         """
         Args:
+            start: what is trained; its network is changed in place.
             teacher: frozen, in evaluation mode; its features are what the network's are drawn to.
             workers: processes that make the crops of this one, on a GPU; 0 = its share of the cores.
         """
