@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -113,7 +114,7 @@ def measure_all(
             # The files are made by another process: what writing them takes is not the engine's.
             try:
                 last_line_of("budget", ["make", str(file), folder], count)
-                rows.append(_row(json.loads(last_line_of("budget", ["matte", str(file), folder], count))))
+                rows.append(row_of(json.loads(last_line_of("budget", ["matte", str(file), folder], count))))
             except MatteError as error:
                 if on_failure is None:
                     raise
@@ -123,10 +124,14 @@ def measure_all(
     return rows
 
 
-def _row(said: dict[str, object]) -> BudgetRow:
-    setting = Setting(**said.pop("setting"))  # type: ignore[arg-type]
-    size = setting.size
-    return BudgetRow(setting=Setting(**{**asdict(setting), "size": (size[0], size[1])}), **said)  # type: ignore[arg-type]
+def row_of(said: dict[str, Any]) -> BudgetRow:
+    """A row from the JSON of its `asdict`."""
+    return BudgetRow(**{**said, "setting": _setting_of(said["setting"])})
+
+
+def _setting_of(said: dict[str, Any]) -> Setting:
+    height, width = said["size"]
+    return Setting(**{**said, "size": (height, width)})
 
 
 def make_files(setting: Setting, folder: Path) -> None:
@@ -250,8 +255,7 @@ def growth(rows: Sequence[BudgetRow]) -> float | None:
 def main(arguments: list[str]) -> None:
     """Make a setting's files, or matte them and print a row as JSON."""
     what, file, folder = arguments
-    described = json.loads(Path(file).read_text())
-    setting = Setting(**{**described, "size": tuple(described["size"])})
+    setting = _setting_of(json.loads(Path(file).read_text()))
     if what == "make":
         make_files(setting, Path(folder))
         make_weights(setting, Path(folder))

@@ -26,6 +26,7 @@ from mematte.model import SPECS
 from mematte.weights import load_weights
 
 from .budget import BudgetRow, Setting, measure_all
+from .kept import KeptRows
 
 DEFAULT_SIZES = ((1024, 1024), (4872, 6017))
 """(height, width) px: what the paper's memory is quoted for, and the mean of UHR-395."""
@@ -81,7 +82,7 @@ class Asked:
         teacher: what it was distilled from, "" for none.
         caps: of attending tokens per block.
         sizes: of the pictures that memory and seconds are measured on.
-        keep: a folder for the scores, so that a run that was stopped goes on; None keeps nothing.
+        keep: a folder for scores and measurements, so that a stopped run goes on; None keeps nothing.
         processes: pictures at a time while scoring.
     """
 
@@ -103,8 +104,10 @@ def prove(asked: Asked, progress: Callable[[str], None] = lambda _: None) -> Pro
 
     Raises:
         InputError: the student has no routers, or is of no network that has a name.
+        OutputError: what is kept is of other settings, or of another machine.
         MatteError: weights or pictures cannot be read; a measurement failed.
     """
+    costs = KeptRows(asked.keep / "costs.json" if asked.keep else None)
     spec = load_weights(asked.student).spec
     if "R" not in spec.blocks:
         raise InputError(
@@ -146,13 +149,14 @@ def prove(asked: Asked, progress: Callable[[str], None] = lambda _: None) -> Pro
         for size in asked.sizes
         for network in (spec.name, f"{spec.name}-teacher")
     ]
-    costs = measure_all(
-        settings,
-        on_row=lambda row: progress(
-            f"{row.setting.network}: {row.seconds:.1f} s, {row.peak_bytes / 1e6:,.0f} MB"
-        ),
-    )
-    return Proof(tuple(methods), tuple(capped), tuple(costs))
+
+    def measured(row: BudgetRow) -> None:
+        costs.add(row)
+        progress(f"{row.setting.network}: {row.seconds:.1f} s, {row.peak_bytes / 1e6:,.0f} MB")
+
+    measure_all([setting for setting in settings if not costs.get(setting)], on_row=measured)
+    rows = [row for setting in settings if (row := costs.get(setting))]
+    return Proof(tuple(methods), tuple(capped), tuple(rows))
 
 
 def _enlargement(weights: str, results: Results) -> Enlarge:

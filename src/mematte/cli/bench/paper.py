@@ -45,7 +45,7 @@ def paper(
         typer.Option(
             "--keep",
             metavar="FOLDER",
-            help="Keep the scores there: the same command, run again, computes what is missing.",
+            help="Keep scores and measurements there: the same command, run again, does what is missing.",
             show_default=False,
         ),
     ] = None,
