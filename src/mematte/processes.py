@@ -1,9 +1,10 @@
-"""Worker processes: started clean, deaf to Ctrl-C, and gone when their parent is."""
+"""Worker processes: started clean, deaf to Ctrl-C, gone when their parent is; and what they ended with."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import cv2
+
+from mematte import errors
+from mematte.errors import MatteError
 
 
 def process_pool(processes: int, start: Callable[..., None], *arguments: Any) -> ProcessPoolExecutor:
@@ -36,3 +40,9 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
+
+
+def users_error(error: Exception) -> MatteError | None:
+    """The error that one of torch's processes ended with, if it is a user's: only its traceback came."""
+    found = re.search(r"^mematte\.errors\.(\w+): (.*)", str(error), re.MULTILINE | re.DOTALL)
+    return getattr(errors, found[1])(found[2].strip()) if found else None

@@ -139,6 +139,21 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, text: str, told: st
     assert told in error
 
 
+def test_crops_are_counted_without_training(recipe: Path, photographs: Path) -> None:
+    words = ["bench", "crops", recipe, f"photographs={photographs}", "steps=100000"]
+    result = CliRunner().invoke(app, [*map(str, words), "--workers", "1", "--seconds", "0.2"])
+
+    assert result.exit_code == 0, result.output
+    cells = [cell.strip() for cell in result.stdout.splitlines()[2].strip("|").split("|")]
+    crops, seconds, rate = int(cells[1].replace(",", "")), float(cells[2]), float(cells[3])
+    assert cells[0] == "1"
+    assert crops % 2 == 0
+    assert seconds >= 0.2
+    assert rate == pytest.approx(crops / seconds, rel=0.3)
+    assert result.stdout.endswith("finished crops.\n")
+    assert not Path("runs").exists()
+
+
 def test_without_lightning_the_extra_is_named(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("mematte.train")]:
         monkeypatch.delitem(sys.modules, name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -73,13 +75,9 @@ def train(
     if resume is None and (not settings or "=" in settings[0]):
         raise TrainingError("Say what to train: a recipe, such as recipes/smoke.py, or --resume DIR.")
     recipe_file = None if resume is not None else Path(settings.pop(0))
-    try:
+    with training_packages():
         from mematte.train import changed, resumed
         from mematte.train import train as run_training
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in ("lightning", "tensorboard"):
-            raise
-        raise TrainingError("Training needs more packages: pip install 'mematte[train]'") from None
     if recipe_file is None:
         assert resume is not None
         folder, recipe = resume, resumed(resume)
@@ -105,6 +103,21 @@ def train(
     for name in ("lightning.pytorch", "lightning.fabric"):  # they say much that users need not know
         logging.getLogger(name).setLevel(logging.WARNING)
     typer.echo(run_training(recipe, folder, device=device, devices=devices or 0, workers=workers or 0))
+
+
+@contextmanager
+def training_packages() -> Iterator[None]:
+    """For importing what not every installation has.
+
+    Raises:
+        TrainingError: it is missing; says how to get it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in ("lightning", "tensorboard"):
+            raise
+        raise TrainingError("Training needs more packages: pip install 'mematte[train]'") from None
 
 
 def read_recipe(file: Path) -> Recipe:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from mematte.data.crops import Crop
 
@@ -133,3 +133,20 @@ class Batches(IterableDataset[Any]):
         )
         crops = [self.source.sample(rng, kind.size_px) for rng in generators]
         return CropBatch.of(crops) if isinstance(crops[0], Crop) else collate(crops)
+
+
+def batch_loader(batches: Batches, workers: int, *, pin_memory: bool = False) -> DataLoader[Any]:
+    """Batches made by so many other processes; 0 = by this one, when they are asked for.
+
+    `pin_memory` moves them where a GPU copies from. Drawn mattes are made before, once for all processes.
+    """
+    if workers and isinstance(batches.source, Drawing):
+        batches.source.move_window(batches.recipe.drawing(batches.first))
+        batches.source.draw_ahead(workers)
+    return DataLoader(
+        batches,
+        batch_size=None,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        multiprocessing_context="fork" if workers else None,
+    )

@@ -22,7 +22,7 @@ from mematte.model.router import Decide, everyone
 from mematte.weights import Weights
 from mematte.weights.checkpoint import weights_of
 
-from .batches import Batches, CropBatch, Drawing, Source
+from .batches import Batches, CropBatch, Source, batch_loader
 from .batr import attending_shares, batch_constraint, image_constraint
 from .losses import distillation, matting_losses
 from .on_device import RawBatch, compose_on_device
@@ -114,17 +114,7 @@ class MattingTraining(LightningModule):
         """From the step on that the run has reached. On a CPU the cores have enough to do without workers."""
         batches = Batches(self.source, self.recipe, self.global_step, rank(), ranks())
         on_gpu = self.device.type == "cuda"
-        workers = self._workers() if on_gpu else 0
-        if workers and isinstance(self.source, Drawing):
-            self.source.move_window(self.recipe.drawing(self.global_step))
-            self.source.draw_ahead(workers)
-        return DataLoader(
-            batches,
-            batch_size=None,
-            num_workers=workers,
-            pin_memory=on_gpu,
-            multiprocessing_context="fork" if workers else None,
-        )
+        return batch_loader(batches, self._workers() if on_gpu else 0, pin_memory=on_gpu)
 
     def _workers(self) -> int:
         """Processes that make this process's crops: a power of two where crops are repeated, so that each

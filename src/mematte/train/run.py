@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -18,9 +17,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-from mematte import errors
 from mematte.engine.device import choose_device, choose_precision
 from mematte.errors import MatteError, OutputError, TrainingError
+from mematte.processes import users_error
 
 from .batches import Source
 from .checkpoints import CHECKPOINT, WholeCheckpoints
@@ -134,8 +133,8 @@ def train(
                 message=".*(does not have many workers|IterableDataset|Checkpoint directory|treespec).*",
             )
             trainer.fit(module, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
-    except ProcessRaisedException as error:
-        raise _users_error(error) or error from None
+    except (ProcessRaisedException, MatteError) as error:  # of a training process, or of one that makes crops
+        raise users_error(error) or error from None
     except ProcessExitedException as error:
         raise TrainingError(
             f"A training process was ended from outside ({error}), by a user or by the system where memory "
@@ -159,12 +158,6 @@ def resumed(folder: Path) -> Recipe:
         return from_json(file.read_text())
     except (ValueError, TypeError, KeyError) as error:
         raise TrainingError(f"{file} is no recipe of this version of mematte: {error}.") from error
-
-
-def _users_error(error: ProcessRaisedException) -> MatteError | None:
-    """The error that a forked process ended with, if it is one of the user's: only its traceback came."""
-    found = re.search(r"^mematte\.errors\.(\w+): (.*)", str(error), re.MULTILINE | re.DOTALL)
-    return getattr(errors, found[1])(found[2].strip()) if found else None
 
 
 def _check_division(recipe: Recipe, processes: int) -> None:

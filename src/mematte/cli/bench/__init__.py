@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from .crops import crops
 from .floors import floors
 from .gpu import gpu
 from .memory import memory
@@ -22,5 +23,5 @@ def _bench() -> None:
     """
 
 
-for command in (speed, memory, gpu, floors, metrics, paper):
+for command in (speed, memory, gpu, floors, metrics, crops, paper):
     app.command()(command)
