@@ -93,6 +93,8 @@ def test_a_recipe_survives_its_file(recipe: Recipe) -> None:
         ({"averaging": 1.0}, "averaging=1.0"),
         ({"learning_rate": 0.0}, "not positive"),
         ({"crops_per_drawing": 0}, "at least one"),
+        ({"freeze_batchnorm": True}, "there is no start="),
+        ({"freeze_batchnorm": True, "start": "tiny", "sync_batchnorm": True}, "nothing for sync_batchnorm"),
     ],
 )
 def test_numbers_that_make_no_run_are_refused(recipe: Recipe, setting: dict[str, object], told: str) -> None:

@@ -89,6 +89,26 @@ def test_what_wants_small_pictures_enlarged_wants_it_when_it_was_tuned(
     assert load_weights(run(replace(recipe, steps=1), tmp_path / "fresh")).enlarge_below == 0
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_statistics_of_the_start_stay_where_they_are_frozen(
+    recipe: Recipe, tmp_path: Path, frozen: bool
+) -> None:
+    begun = run(replace(recipe, averaging=0.0), tmp_path / "first")
+    tuned = replace(recipe, start=str(begun), freeze_batchnorm=frozen, averaging=0.0)
+
+    # Stopped and resumed: Lightning puts the network into training mode again.
+    with pytest.raises(KilledError):
+        run(tuned, tmp_path / "second", KilledAt(9))
+    state = load_weights(run(tuned, tmp_path / "second")).state
+
+    before = load_weights(begun).state
+    changed = {name for name in before if not torch.equal(before[name], state[name])}
+    statistics = {name for name in before if "running_" in name}
+    assert len(statistics) > 10
+    assert changed & statistics == (set() if frozen else statistics)
+    assert "decoder.details.0.1.weight" in changed  # what the statistics are scaled with is still learned
+
+
 def test_the_share_of_attending_tokens_is_drawn_to_the_target(recipe: Recipe, tmp_path: Path) -> None:
     only = replace(recipe.weights, unknown_l1=0, known_l1=0, laplacian=0, gradient=0)
     run(replace(recipe, steps=60, weights=only, target_share=0.8, save_every=100), tmp_path)

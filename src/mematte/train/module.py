@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
@@ -59,6 +60,10 @@ class MattingTraining(LightningModule):
         self.recipe = recipe
         self.source = source
         self.network = start.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if recipe.freeze_batchnorm:  # for good: Lightning leaves modules in the mode that it found them in
+            for module in self.network.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
         self.enlarge_below = start.enlarge_below
         self.average = AveragedModel(self.network, multi_avg_fn=self._move_average, use_buffers=True)
         self.average.requires_grad_(False)

@@ -87,6 +87,7 @@ class Recipe:
     averaging: float = 0.999  # exponential moving average of the weights, per step; 0: none
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     sync_batchnorm: bool = False  # batch statistics over all GPUs
+    freeze_batchnorm: bool = False  # those of the weights that it starts from: for batches of a few crops
 
     # Losses and routing
     weights: LossWeights = field(default_factory=LossWeights)
@@ -173,6 +174,14 @@ class Recipe:
             (
                 self.crops_per_drawing < 1,
                 f"crops_per_drawing={self.crops_per_drawing} is not at least one",
+            ),
+            (
+                self.freeze_batchnorm and not self.start,
+                "freeze_batchnorm=true keeps the statistics of the weights of start=, and there is no start=",
+            ),
+            (
+                self.freeze_batchnorm and self.sync_batchnorm,
+                "with freeze_batchnorm=true there is nothing for sync_batchnorm=true to join",
             ),
             (self.accumulate < 1, f"accumulate={self.accumulate}: a batch has at least one part"),
             (not self.learning_rate > 0, f"learning_rate={self.learning_rate} is not positive"),

@@ -126,11 +126,11 @@ def train(
     module = MattingTraining(recipe, start, source or crop_source(recipe), teacher, workers)
     try:
         with _one_thread() if forks else nullcontext(), warnings.catch_warnings():
-            # Batches counts its steps itself, and knows how many workers it needs; the rest is between
-            # Lightning and PyTorch.
+            # Batches counts its steps itself, and knows how many workers it needs; frozen statistics are
+            # meant to be so; the rest is between Lightning and PyTorch.
             warnings.filterwarnings(
                 "ignore",
-                message=".*(does not have many workers|IterableDataset|Checkpoint directory|treespec).*",
+                message=".*(not have many workers|IterableDataset|Checkpoint dir|in eval mode|treespec).*",
             )
             trainer.fit(module, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
     except (ProcessRaisedException, MatteError) as error:  # of a training process, or of one that makes crops
