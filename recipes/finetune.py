@@ -4,7 +4,8 @@
     mematte train recipes/finetune.py photographs=MY_PICTURES start=published.safetensors spec=small
 
 MY_PICTURES is a folder that `mematte data check` understands. With foregrounds= and backgrounds= as well,
-half of the crops are composites. The low rates keep what the weights can do already.
+half of the crops are composites. The low rates keep what the weights can do already, and so does their batch
+statistics' staying as they are: a process sees one crop at a time, whose own are nothing like them.
 """
 
 from mematte.model import TINY
@@ -23,6 +24,7 @@ RECIPE = Recipe(
     warmup_steps=20,
     decay_share=0.7,
     averaging=0.99,
+    freeze_batchnorm=True,
     weights=LossWeights(laplacian=4.0, gradient=0.25),
     noise_until=0.0,
     save_every=50,

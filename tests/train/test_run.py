@@ -17,14 +17,16 @@ import pytest
 import torch
 
 from mematte.errors import DataError, OutputError, TrainingError
-from mematte.model import MEMatte
+from mematte.model import MEMatte, argmax
 from mematte.model.spec import teacher
 from mematte.train import Crops, Recipe, changed, resumed, train
+from mematte.train.batches import Batches
 from mematte.train.checkpoints import WholeCheckpoints
+from mematte.train.losses import matting_losses
 from mematte.train.module import MattingTraining
 from mematte.train.sources import crop_source
 from mematte.train.start import Start
-from mematte.weights import load_weights, save_weights
+from mematte.weights import build, load_weights, save_weights
 from mematte.weights.checkpoint import weights_of
 
 from .conftest import Discs
@@ -107,6 +109,24 @@ def test_statistics_of_the_start_stay_where_they_are_frozen(
     assert len(statistics) > 10
     assert changed & statistics == (set() if frozen else statistics)
     assert "decoder.details.0.1.weight" in changed  # what the statistics are scaled with is still learned
+
+
+def test_with_frozen_statistics_a_run_starts_with_what_its_weights_can_do(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    begun = run(replace(recipe, steps=20), tmp_path / "first")
+    one_crop = replace(recipe, start=str(begun), crops=(Crops(96, 1),), noise_until=0.0, steps=1)
+
+    run(replace(one_crop, freeze_batchnorm=True), tmp_path / "frozen")
+    run(one_crop, tmp_path / "free")
+
+    inputs, truth, unknown = Batches(Discs(), one_crop, 0, 0, 1).part(0, 0).tensors()
+    with torch.no_grad():
+        alpha = build(load_weights(begun))(inputs, argmax).alpha
+    able = float(matting_losses(alpha, truth, unknown)["unknown_l1"])
+    frozen, free = (lines(tmp_path / name)[0]["unknown_l1"] for name in ("frozen", "free"))
+    assert frozen == pytest.approx(able, rel=1e-3)
+    assert free != pytest.approx(able, rel=1e-2)
 
 
 def test_the_share_of_attending_tokens_is_drawn_to_the_target(recipe: Recipe, tmp_path: Path) -> None:
