@@ -15,7 +15,6 @@ from torch.utils.data import DataLoader, Dataset
 from mematte.data import compose, published
 from mematte.data.foregrounds import Foreground
 from mematte.data.pyramid import Pyramid, View
-from mematte.train.batches import IMAGENET_MEAN, IMAGENET_STD
 from mematte.train.on_device import (
     RawBatch,
     RawSample,
@@ -119,11 +118,6 @@ def channels_last(picture: Tensor) -> np.ndarray:
     return picture.permute(1, 2, 0).numpy() * 255
 
 
-def rgb(inputs: Tensor) -> Tensor:
-    """The normalisation undone."""
-    return inputs[:, :3] * IMAGENET_STD.view(3, 1, 1) + IMAGENET_MEAN.view(3, 1, 1)
-
-
 def disc_mask(side: int = 48) -> np.ndarray:
     ys, xs = np.mgrid[:side, :side]
     mask = np.hypot(ys - 22, xs - 25) < 19
@@ -136,26 +130,26 @@ def disc_mask(side: int = 48) -> np.ndarray:
 
 
 def test_a_batch_holds_what_the_network_and_the_losses_take() -> None:
-    inputs, truth, unknown = compose_on_device(raw_batch(6))
+    pictures, truth, unknown = compose_on_device(raw_batch(6))
 
-    assert (inputs.shape, truth.shape, unknown.shape) == ((6, 4, 64, 64), (6, 1, 64, 64), (6, 1, 64, 64))
-    assert {inputs.dtype, truth.dtype, unknown.dtype} == {torch.float32}
-    assert set(inputs[:, 3].unique().tolist()) == {0.0, 0.5, 1.0}
-    assert ((inputs[:, 3:] == 0.5) == (unknown == 1)).all()
-    levels = rgb(inputs) * 255
+    assert (pictures.shape, truth.shape, unknown.shape) == ((6, 4, 64, 64), (6, 1, 64, 64), (6, 1, 64, 64))
+    assert {pictures.dtype, truth.dtype, unknown.dtype} == {torch.float32}
+    assert set(pictures[:, 3].unique().tolist()) == {0.0, 0.5, 1.0}
+    assert ((pictures[:, 3:] == 0.5) == (unknown == 1)).all()
+    levels = pictures[:, :3] * 255
     assert (levels - levels.round()).abs().max() < 1e-3
     assert levels.min() > -0.01
     assert levels.max() < 255.01
-    assert inputs.isfinite().all()
+    assert pictures.isfinite().all()
 
 
 @pytest.mark.parametrize("size_px", [64, 96])
 def test_alpha_is_exact_where_the_trimap_knows(size_px: int) -> None:
     for seed in range(3):
-        inputs, truth, unknown = compose_on_device(raw_batch(12, size_px, seed))
+        pictures, truth, unknown = compose_on_device(raw_batch(12, size_px, seed))
 
-        assert (truth[inputs[:, 3:] == 0] == 0).all()
-        assert (truth[inputs[:, 3:] == 1] == 1).all()
+        assert (truth[pictures[:, 3:] == 0] == 0).all()
+        assert (truth[pictures[:, 3:] == 1] == 1).all()
         assert 0 <= truth.min() <= truth.max() <= 1
         assert 0.1 < unknown.mean() < 0.9
 
@@ -165,13 +159,13 @@ def test_without_changes_the_image_is_the_tiles_composite() -> None:
     batch = raw_batch(4)
     assert not len(batch.back_of)
 
-    inputs, truth, _ = compose_on_device(batch)
+    pictures, truth, _ = compose_on_device(batch)
 
     middle = batch.fronts[:, 16:80, 16:80].numpy().astype(np.float32)
     alpha = middle[..., 3:] / np.float32(255)
     expected = alpha * middle[..., :3] + (1 - alpha) * batch.backgrounds.numpy()
     assert (truth.permute(0, 2, 3, 1).numpy() == alpha).all()
-    assert np.abs(rgb(inputs).permute(0, 2, 3, 1).numpy() * 255 - expected).max() <= 0.51
+    assert np.abs(pictures[:, :3].permute(0, 2, 3, 1).numpy() * 255 - expected).max() <= 0.51
 
 
 def test_a_sample_does_not_depend_on_its_batch() -> None:
@@ -190,9 +184,9 @@ def test_another_seed_makes_another_sample_of_the_same_tiles() -> None:
     sample = Numbered()[0]
     other = RawSample(sample.foregrounds, sample.background, sample.seed + 1)
 
-    inputs, _, _ = compose_on_device(collate([sample, other]))
+    pictures, _, _ = compose_on_device(collate([sample, other]))
 
-    assert not torch.equal(inputs[0], inputs[1])
+    assert not torch.equal(pictures[0], pictures[1])
 
 
 def test_composition_changes_neither_its_batch_nor_global_random_state() -> None:

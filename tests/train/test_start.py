@@ -59,15 +59,23 @@ def test_weights_of_another_size_are_refused_with_both_sizes(recipe: Recipe, tmp
 
 
 @pytest.mark.parametrize("role", ["start", "teacher"])
-def test_weights_that_want_colours_normalised_otherwise_are_refused(
-    recipe: Recipe, tmp_path: Path, role: str
-) -> None:
-    half = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+def test_colours_are_normalised_as_the_weights_want_them(recipe: Recipe, tmp_path: Path, role: str) -> None:
+    half = Preprocessing((0.5, 0.25, 0.5), (0.5, 0.5, 2.0))
     path = tmp_path / "half.safetensors"
     save_weights(weights_of(MEMatte(recipe.spec), name="x", licence="MIT", preprocessing=half), path)
 
-    with pytest.raises(TrainingError, match=r"mean \(0.5, 0.5, 0.5\).*ImageNet"):
-        {"start": starting_point, "teacher": frozen_teacher}[role](replace(recipe, **{role: str(path)}))
+    start = {"start": starting_point, "teacher": frozen_teacher}[role](replace(recipe, **{role: str(path)}))
+
+    assert start is not None
+    pictures = torch.tensor([0.75, 0.75, 0.0, 0.5]).view(1, 4, 1, 1).expand(2, 4, 3, 5)
+    assert start.inputs(pictures)[1, :, 2, 4].tolist() == [0.5, 1.0, -0.25, 0.5]
+
+
+def test_from_random_values_colours_are_normalised_as_imagenet_s(recipe: Recipe) -> None:
+    inputs = starting_point(recipe).inputs(torch.full((1, 4, 2, 2), 0.5))
+
+    wanted = [(0.5 - 0.485) / 0.229, (0.5 - 0.456) / 0.224, (0.5 - 0.406) / 0.225, 0.5]
+    assert inputs[0, :, 1, 1].tolist() == pytest.approx(wanted)
 
 
 def test_missing_weights_are_named(recipe: Recipe, tmp_path: Path) -> None:

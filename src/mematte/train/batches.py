@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from mematte.data.crops import Crop
 
-from .on_device import IMAGENET_MEAN, IMAGENET_STD, Batch, RawBatch, collate
+from .on_device import Batch, RawBatch, collate
 from .recipe import REPEATED_AFTER, Crops, Recipe
 
 
@@ -75,13 +75,11 @@ class CropBatch:
         return self._each(change)
 
     def tensors(self) -> Batch:
-        """What the network and the losses take, on the device that the batch is on."""
-        device = self.images.device
+        """What training takes, on the device that the batch is on."""
         trimap = self.trimaps[..., None]
         levels = torch.where(trimap == 128, 0.5, trimap.float() / 255)
-        colours = (self.images.float() / 255 - IMAGENET_MEAN.to(device)) / IMAGENET_STD.to(device)
-        inputs = torch.cat((colours, levels), dim=-1).permute(0, 3, 1, 2)
-        return inputs, self.alphas[:, None], (trimap == 128).float().permute(0, 3, 1, 2)
+        pictures = torch.cat((self.images.float() / 255, levels), dim=-1).permute(0, 3, 1, 2)
+        return pictures, self.alphas[:, None], (trimap == 128).float().permute(0, 3, 1, 2)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> CropBatch:
         return CropBatch(*map(change, (self.images, self.alphas, self.trimaps)))

@@ -45,13 +45,13 @@ class MattingTraining(LightningModule):
         recipe: Recipe,
         start: Start,
         source: Source,
-        teacher: MEMatte | None = None,
+        teacher: Start | None = None,
         workers: int = 0,
     ) -> None:
         """
         Args:
             start: what is trained; its network is changed in place.
-            teacher: frozen, in evaluation mode; its features are what the network's are drawn to.
+            teacher: frozen; its features are what the network's are drawn to.
             workers: processes that make the crops of this one, on a GPU; 0 = its share of the cores.
         """
         super().__init__()
@@ -64,11 +64,13 @@ class MattingTraining(LightningModule):
             for module in self.network.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
-        self.enlarge_below = start.enlarge_below
+        self.start = start
         self.average = AveragedModel(self.network, multi_avg_fn=self._move_average, use_buffers=True)
         self.average.requires_grad_(False)
         # In a list, the teacher is no part of what is trained, saved and counted.
-        self._teacher = [] if teacher is None else [teacher.eval().requires_grad_(False)]
+        self._teacher = [] if teacher is None else [teacher]
+        for frozen in self._teacher:
+            frozen.network.eval().requires_grad_(False)
         self._peaks: list[float] = []
         self._sums: dict[str, Tensor] = {}
         self._parts = 0
@@ -134,7 +136,7 @@ class MattingTraining(LightningModule):
         if self.device.type == "cpu" and ranks() > 1:
             torch.set_num_threads(1)
         for teacher in self._teacher:
-            teacher.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            teacher.network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def on_train_start(self) -> None:
         """The clock of a run of so many minutes starts."""
@@ -154,9 +156,10 @@ class MattingTraining(LightningModule):
 
     def training_step(self, batch: CropBatch | RawBatch, batch_idx: int) -> Tensor:
         """The total loss of one part of a batch."""
-        inputs, truth, unknown = compose_on_device(batch) if isinstance(batch, RawBatch) else batch.tensors()
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-        matting = self.network(inputs, self._decide(batch_idx % self.recipe.accumulate))
+        pictures, truth, unknown = (
+            compose_on_device(batch) if isinstance(batch, RawBatch) else batch.tensors()
+        )
+        matting = self.network(self.start.inputs(pictures), self._decide(batch_idx % self.recipe.accumulate))
         losses = matting_losses(matting.alpha.float(), truth, unknown)
         if matting.routings and self.recipe.routing != "everyone":
             shares = attending_shares(matting.routings)
@@ -168,7 +171,7 @@ class MattingTraining(LightningModule):
             self._note("share", shares.mean())
         if self._teacher:
             with torch.no_grad():
-                features, _ = self._teacher[0].backbone(inputs)
+                features, _ = self._teacher[0].network.backbone(self._teacher[0].inputs(pictures))
             losses["distillation"] = distillation(matting.features, features)
         for name, loss in losses.items():
             self._note(name, loss)
@@ -240,5 +243,6 @@ class MattingTraining(LightningModule):
             name=self.recipe.spec.name,
             licence=self.recipe.licence,
             training=record,
-            enlarge_below=self.enlarge_below,
+            preprocessing=self.start.preprocessing,
+            enlarge_below=self.start.enlarge_below,
         )

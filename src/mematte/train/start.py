@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mematte.errors import TrainingError
 from mematte.model import MEMatte, ModelSpec
@@ -21,10 +21,17 @@ log = logging.getLogger("mematte.train")
 
 
 class Start(NamedTuple):
-    """What training starts from."""
+    """A network, and what training does not change of the weights that it comes from."""
 
     network: MEMatte
-    enlarge_below: int = 0  # pixels; as `Weights.enlarge_below`, which training does not change
+    preprocessing: Preprocessing = Preprocessing()
+    enlarge_below: int = 0  # pixels; as `Weights.enlarge_below`
+
+    def inputs(self, pictures: Tensor) -> Tensor:
+        """(B, 4, H, W), RGB in [0, 1] and trimap -> what the network takes: colours normalised its way."""
+        mean = pictures.new_tensor((*self.preprocessing.mean, 0.0)).view(4, 1, 1)
+        deviation = pictures.new_tensor((*self.preprocessing.std, 1.0)).view(4, 1, 1)
+        return ((pictures - mean) / deviation).contiguous(memory_format=torch.channels_last)
 
 
 def starting_point(recipe: Recipe) -> Start:
@@ -32,14 +39,15 @@ def starting_point(recipe: Recipe) -> Start:
 
     Raises:
         WeightsError: the weights to start from are missing or damaged.
-        TrainingError: they are of a network of another size, or want colours normalised otherwise.
+        TrainingError: they are of a network of another size.
     """
     torch.manual_seed(recipe.seed)
-    network, enlarge_below = MEMatte(recipe.spec), 0
+    network = MEMatte(recipe.spec)
+    start = Start(network)
     if recipe.start:
         weights = load_weights(recipe.start)
         _fill(network, weights, recipe.start)
-        enlarge_below = weights.enlarge_below
+        start = Start(network, weights.preprocessing, weights.enlarge_below)
     for block in network.backbone.blocks:
         if isinstance(block, RoutedBlock):
             if recipe.routing == "everyone":
@@ -48,15 +56,15 @@ def starting_point(recipe: Recipe) -> Start:
             if recipe.routing == "everyone" or not recipe.refine:
                 _always(block.refinement.shrink, bias=0.0)
                 block.refinement.requires_grad_(False)
-    return Start(network, enlarge_below)
+    return start
 
 
-def frozen_teacher(recipe: Recipe) -> MEMatte | None:
+def frozen_teacher(recipe: Recipe) -> Start | None:
     """The network whose features the recipe's network is drawn to, if there is one.
 
     Raises:
         WeightsError: the teacher's weights are missing or damaged.
-        TrainingError: its features are of another size, or it wants colours normalised otherwise.
+        TrainingError: its features are of another size.
     """
     if not recipe.teacher:
         return None
@@ -66,18 +74,7 @@ def frozen_teacher(recipe: Recipe) -> MEMatte | None:
             f"The teacher {recipe.teacher} has features of {weights.spec.channels} channels, "
             f"{recipe.spec.name} of {recipe.spec.channels}. Name a teacher of the same size."
         )
-    _check_preprocessing(weights, recipe.teacher)
-    return build(weights)
-
-
-def _check_preprocessing(weights: Weights, source: str) -> None:
-    """Crops are normalised in one way: weights that expect another would be trained on wrong colours."""
-    if weights.preprocessing != Preprocessing():
-        raise TrainingError(
-            f"{source} expects colours normalised with mean {weights.preprocessing.mean} and deviation "
-            f"{weights.preprocessing.std}; training normalises with {Preprocessing().mean} and "
-            f"{Preprocessing().std} (ImageNet). Start from weights that were trained so."
-        )
+    return Start(build(weights), weights.preprocessing)
 
 
 def _always(layer: nn.Module, bias: float | tuple[float, ...]) -> None:
@@ -95,7 +92,6 @@ def _fill(network: MEMatte, weights: Weights, source: str) -> None:
             f"{source} holds weights of {_described(weights.spec)}, the recipe's network is "
             f"{_described(network.spec)}. Start from weights of the same size."
         )
-    _check_preprocessing(weights, source)
     ours = network.state_dict()
     shared = {key: value.float() for key, value in weights.state.items() if key in ours}
     fresh = [key for key in ours if key not in shared and not key.endswith("num_batches_tracked")]

@@ -18,12 +18,10 @@ straight.
 
 from __future__ import annotations
 
-from .composition import IMAGENET_MEAN, IMAGENET_STD, Batch, compose_on_device
+from .composition import Batch, compose_on_device
 from .raw import RawBatch, RawSample, RawSource, collate
 
 __all__ = [
-    "IMAGENET_MEAN",
-    "IMAGENET_STD",
     "Batch",
     "RawBatch",
     "RawSample",

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mematte.weights.checkpoint import Preprocessing
-
 from .camera import LARGEST_SIGMA_PX, blur, degrade
 from .colour import jitter_colour
 from .draws import Draws, change_chosen
@@ -14,11 +12,8 @@ from .geometry import affine, turns
 from .raw import RawBatch
 from .trimaps import make_trimap
 
-IMAGENET_MEAN = torch.tensor(Preprocessing().mean)
-IMAGENET_STD = torch.tensor(Preprocessing().std)
-
 Batch = tuple[Tensor, Tensor, Tensor]
-"""inputs (B, 4, S, S): normalised RGB, trimap 0 / 0.5 / 1; truth (B, 1, S, S): alpha in [0, 1];
+"""pictures (B, 4, S, S): RGB in [0, 1], trimap 0 / 0.5 / 1; truth (B, 1, S, S): alpha in [0, 1];
 unknown (B, 1, S, S): 1 where the trimap is unknown, else 0."""
 
 # What happens to a crop, as chances; `raw`, `camera` and `trimaps` have theirs.
@@ -32,7 +27,7 @@ SNAP = 0.5 / 255
 
 
 def compose_on_device(batch: RawBatch) -> Batch:
-    """What the network and the losses take, on the device of the batch's pictures."""
+    """What training takes, on the device of the batch's pictures."""
     draws = Draws(batch.seeds)
     colour, alpha = _foreground(batch, draws)
     background = batch.backgrounds.permute(0, 3, 1, 2).float() / 255
@@ -44,10 +39,8 @@ def compose_on_device(batch: RawBatch) -> Batch:
     image = jitter_colour(image, draws, IMAGE_COLOUR_CHANCE, strength=0.5)
     image = degrade(image, draws)
     trimap = make_trimap(alpha, draws)
-    mean, deviation = (value.to(image.device).view(3, 1, 1) for value in (IMAGENET_MEAN, IMAGENET_STD))
-    # Pictures come from files of 8 bits.
-    normal = ((image * 255).round() / 255 - mean) / deviation
-    return torch.cat((normal, trimap), dim=1), alpha, (trimap == 0.5).float()
+    image = (image * 255).round() / 255  # pictures come from files of 8 bits
+    return torch.cat((image, trimap), dim=1), alpha, (trimap == 0.5).float()
 
 
 def _foreground(batch: RawBatch, draws: Draws) -> tuple[Tensor, Tensor]:

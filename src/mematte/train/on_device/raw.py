@@ -88,7 +88,7 @@ class RawSource:
         source = RawSource(foregrounds, backgrounds)
         generators = (np.random.default_rng([seed, step, number]) for number in range(16))
         batch = collate([source.sample(rng, 512) for rng in generators])  # in a worker
-        inputs, truth, unknown = compose_on_device(batch.to("cuda"))
+        pictures, truth, unknown = compose_on_device(batch.to("cuda"))
     """
 
     def __init__(self, foregrounds: PointedForegrounds, backgrounds: Backgrounds) -> None:
