@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from mematte.errors import MatteWarning, WeightsError
 from mematte.model import SMALL
+from mematte.train import Recipe
+from mematte.train.start import frozen_teacher, starting_point
 from mematte.weights import Preprocessing, Weights, build, convert_file, load_weights
 
 transformers = pytest.importorskip("transformers", reason="the development extra brings transformers")
@@ -205,3 +207,20 @@ def test_a_damaged_description_is_an_error(
 
     with pytest.raises(WeightsError, match=message):
         load_weights(folder)
+
+
+def test_training_starts_from_it_and_is_taught_by_it(save: Callable[..., tuple[nn.Module, Path]]) -> None:
+    network, folder = save(config(channels=16, heads=2, depth=6))
+    image, trimap = picture(64, 96)
+    spec = load_weights(folder).spec
+
+    for start in (
+        starting_point(Recipe(spec, start=str(folder))),
+        frozen_teacher(Recipe(spec, teacher=str(folder))),
+    ):
+        assert start is not None
+        levels = np.concatenate((image, trimap[..., None]), axis=-1)
+        pictures = torch.from_numpy(levels).permute(2, 0, 1)[None].float() / 255
+        with torch.inference_mode():
+            alpha = start.network.eval()(start.inputs(pictures)).alpha
+        torch.testing.assert_close(alpha, theirs(network, folder, image, trimap), rtol=1e-4, atol=1e-5)
