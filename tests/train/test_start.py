@@ -58,6 +58,15 @@ def test_weights_of_another_size_are_refused_with_both_sizes(recipe: Recipe, tmp
         starting_point(replace(recipe, start=saved(larger, tmp_path)))
 
 
+def test_a_teacher_s_positions_fit_another_grid_only_in_its_student(recipe: Recipe, tmp_path: Path) -> None:
+    spec = teacher(recipe.spec)
+    start = saved(MEMatte(replace(spec, global_positions=8)), tmp_path)
+
+    with pytest.raises(TrainingError, match=r"8 global positions.*32 global positions"):
+        starting_point(replace(recipe, spec=spec, start=start))
+    starting_point(replace(recipe, start=start))  # a student has none
+
+
 @pytest.mark.parametrize("role", ["start", "teacher"])
 def test_colours_are_normalised_as_the_weights_want_them(recipe: Recipe, tmp_path: Path, role: str) -> None:
     half = Preprocessing((0.5, 0.25, 0.5), (0.5, 0.5, 2.0))

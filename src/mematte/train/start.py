@@ -87,7 +87,7 @@ def _always(layer: nn.Module, bias: float | tuple[float, ...]) -> None:
 def _fill(network: MEMatte, weights: Weights, source: str) -> None:
     """Copy what both networks have. A student has routers and refinement modules that its teacher has not,
     a teacher relative positions that its student has not: those start fresh, a refinement as "no change"."""
-    if _skeleton(network.spec) != _skeleton(weights.spec):
+    if not _can_share(network.spec, weights.spec):
         raise TrainingError(
             f"{source} holds weights of {_described(weights.spec)}, the recipe's network is "
             f"{_described(network.spec)}. Start from weights of the same size."
@@ -104,10 +104,17 @@ def _fill(network: MEMatte, weights: Weights, source: str) -> None:
         log.info("%s has no values for %s: these start fresh", source, ", ".join(parts))
 
 
+def _can_share(one: ModelSpec, other: ModelSpec) -> bool:
+    both_global = any(kinds == ("G", "G") for kinds in zip(one.blocks, other.blocks, strict=False))
+    positions_differ = both_global and one.global_positions != other.global_positions
+    return _skeleton(one) == _skeleton(other) and not positions_differ
+
+
 def _skeleton(spec: ModelSpec) -> ModelSpec:
     """What two networks that can share weights agree in: all but which blocks are routed and which global."""
     return replace(spec, name="", blocks=spec.blocks.replace("G", "R"), global_positions=0)
 
 
 def _described(spec: ModelSpec) -> str:
-    return f"{spec.name} ({spec.channels} channels, {spec.heads} heads, {spec.blocks})"
+    positions = f", {spec.global_positions} global positions" if "G" in spec.blocks else ""
+    return f"{spec.name} ({spec.channels} channels, {spec.heads} heads, {spec.blocks}{positions})"
