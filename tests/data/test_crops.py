@@ -14,7 +14,9 @@ import pytest
 
 from mematte.data import crops
 from mematte.data.crops import Crop, CropSource
+from mematte.data.photographs import Photograph
 from mematte.data.procedural import MatteBank
+from mematte.data.pyramid import View
 from mematte.engine import scene
 from mematte.errors import DataError, InputError
 from mematte.image import Picture, Trimap
@@ -136,6 +138,51 @@ def test_a_photographs_own_trimap_is_used_some_of_the_time(
     source, rng = CropSource(photographs=photograph_dir, procedural_share=0), np.random.default_rng(0)
     own = [bool((source.sample(rng, 96).trimap != 128).any()) for _ in range(100)]
     assert 0.2 < np.mean(own) < 0.6
+
+
+def test_a_plain_photograph_is_nearly_shown_as_it_is(
+    photograph_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, list[float]] = {"scale": [], "jitter": [], "degrade": []}
+    view_of = Photograph.random_view
+
+    def random_view(photograph: Photograph, *arguments: Any) -> View:
+        view = view_of(photograph, *arguments)
+        seen["scale"].append(view.scale)
+        return view
+
+    def note(name: str) -> Callable[..., Any]:
+        return lambda picture, *_: seen[name].append(1) or picture
+
+    monkeypatch.setattr(Photograph, "random_view", random_view)
+    monkeypatch.setattr(crops.compose, "jitter_colour", note("jitter"))
+    monkeypatch.setattr(crops.compose, "degrade", note("degrade"))
+    plain = CropSource(photographs=photograph_dir, procedural_share=0, hard_share=0)
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        plain.sample(rng, 96)
+
+    assert 0.69 < min(seen["scale"]) < 0.75
+    assert 1.3 < max(seen["scale"]) < 1.41
+    assert 0.1 < len(seen["jitter"]) / 200 < 0.3
+    assert 0.2 < len(seen["degrade"]) / 200 < 0.4
+
+
+def test_small_photographs_are_shown_as_the_engine_shows_them(photograph_dir: Path) -> None:
+    usual = CropSource(photographs=photograph_dir, procedural_share=0)
+    few, many = 240 * 320, 240 * 320 + 1
+    for seed in range(10):
+        as_they_are, twice = (
+            CropSource(
+                photographs=photograph_dir, procedural_share=0, enlarge_photographs_below=pixels
+            ).sample(np.random.default_rng(seed), 96)
+            for pixels in (few, many)
+        )
+        large, small = (usual.sample(np.random.default_rng(seed), size_px) for size_px in (96, 48))
+        for found, wanted in ((as_they_are, large), (twice, crops.enlarged(small))):
+            np.testing.assert_array_equal(found.image, wanted.image)
+            np.testing.assert_array_equal(found.alpha, wanted.alpha)
+            np.testing.assert_array_equal(found.trimap, wanted.trimap)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])

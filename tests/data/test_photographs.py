@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -45,7 +46,7 @@ def test_its_own_trimap_is_exact_where_it_knows(photograph: Photograph) -> None:
 
 def test_a_trimap_that_contradicts_the_alpha_counts_as_unknown(photograph: Photograph) -> None:
     white = Pyramid(np.full((240, 320), 255, np.uint8))
-    wrong = Photograph(photograph.pyramid, photograph.points, white)
+    wrong = replace(photograph, trimap=white)
     _, alpha, trimap = wrong.crop(wrong.random_view(np.random.default_rng(0), 96), 96)
     assert trimap is not None
     assert (trimap == np.where(alpha == 255, 255, 128)).all()
@@ -84,6 +85,18 @@ def test_photographs_are_reduced_with_their_alpha_and_trimap(tmp_path: Path) -> 
     assert photograph.pyramid.size_px == (200, 300)
     assert photograph.trimap is not None
     assert photograph.trimap.size_px == (200, 300)
+
+
+def test_photographs_stay_as_they_are_where_that_is_asked_for(tmp_path: Path) -> None:
+    write_pair(tmp_path, "large", (600, 900))
+    pair = find_pairs(tmp_path).pairs[0]
+
+    whole, reduced = read_photograph(pair, 0), read_photograph(pair, 300)
+
+    assert whole.pyramid.size_px == (600, 900)
+    assert whole.trimap is not None
+    assert whole.trimap.size_px == (600, 900)
+    assert whole.pixels == reduced.pixels == 600 * 900
 
 
 def test_a_folder_of_cutouts_holds_no_photographs(tmp_path: Path) -> None:

@@ -79,8 +79,8 @@ def test_the_weights_are_the_averaged_ones_with_a_record(recipe: Recipe, tmp_pat
     assert weights.training["recipe"]["learning_rate"] == 3e-3
 
 
-def test_what_wants_small_pictures_enlarged_wants_it_when_it_was_tuned(
-    recipe: Recipe, tmp_path: Path
+def test_what_wants_small_pictures_enlarged_is_tuned_so_and_wants_it_then(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = weights_of(MEMatte(recipe.spec), name="start", licence="MIT", enlarge_below=5000)
     save_weights(start, tmp_path / "start.safetensors")
@@ -88,6 +88,10 @@ def test_what_wants_small_pictures_enlarged_wants_it_when_it_was_tuned(
     tuned = run(replace(recipe, steps=1, start=str(tmp_path / "start.safetensors")), tmp_path / "run")
 
     assert load_weights(tuned).enlarge_below == 5000
+    below: list[int] = []
+    monkeypatch.setattr("mematte.train.run.crop_source", lambda _, pixels: below.append(pixels) or Discs())
+    train(replace(recipe, steps=1, start=str(tmp_path / "start.safetensors")), tmp_path / "shown", devices=1)
+    assert below == [5000]
     assert load_weights(run(replace(recipe, steps=1), tmp_path / "fresh")).enlarge_below == 0
 
 

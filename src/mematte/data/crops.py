@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mematte.data import compose
 from mematte.data.backgrounds import BackgroundLibrary
 from mematte.data.foregrounds import clean_alpha, load_foregrounds, random_view
-from mematte.data.photographs import load_photographs
+from mematte.data.photographs import SCALES, load_photographs
 from mematte.data.pictures import as_folders
 from mematte.data.procedural import MatteBank
 from mematte.data.procedural.colours import MATERIALS, colour_drawing, draw_palette, lit
@@ -30,6 +30,7 @@ Random = np.random.Generator
 PROCEDURAL_SHARE = 0.5  # of objects: drawn by `procedural`; the others are foreground pictures
 PHOTOGRAPH_SHARE = 0.3  # of crops, where there are photographs with alpha: not composites
 OWN_TRIMAP_CHANCE = 0.4  # the trimap that came with a photograph, instead of one made from its alpha
+PLAIN_OWN_TRIMAP_CHANCE = 0.7
 MERGE_CHANCE = 0.15  # two foregrounds, one over the other
 PHOTOGRAPH_CHANCE = 0.2  # a photograph laid into a foreground picture's colours
 PALETTE_CHANCE = 0.7  # a drawing in the colours of its material; otherwise photographs as textures
@@ -43,6 +44,7 @@ LEAST_CONTRAST = 12
 # What most photographs that people cut out have: a subject that stands out, a clean file, a careful trimap.
 PLAIN_CONTRAST = 35
 PLAIN_DEGRADED_CHANCE = 0.3
+PLAIN_SCALES = (0.7, 1.4)  # crop pixels per pixel of a photograph
 # Strand-like kinds, whose colour changes slowly along each strand.
 THIN_KINDS = {"hair", "net", "mesh", "basket", "web", "stems", "twigs", "feather", "grass", "wool"}
 _ATTEMPTS = 6
@@ -76,11 +78,14 @@ class CropSource:
         procedural_share: of objects that are drawn; the others are foregrounds. Without foregrounds all are.
         photograph_share: of crops that are parts of photographs; the others are composites. Without
             foregrounds and with a `procedural_share` of 0 all are.
-        hard_share: of composites that may have all that makes matting hard: backgrounds like the foreground,
-            hardly any contrast, noise, sloppy trimaps. The others are plain.
+        hard_share: of crops that may have all that makes matting hard: backgrounds like the foreground,
+            hardly any contrast, noise, sloppy trimaps, photographs much reduced. The others are plain.
         enlarged_share: of composites made at half their size and enlarged, as `Engine` shows small pictures
             to a network. They ask for an even `size_px`.
-        foreground_px, background_px, photograph_px: the longer side that pictures are reduced to.
+        enlarge_photographs_below: pixels. Photographs of fewer are shown at twice their size, as `Engine`
+            shows them to a network whose weights ask for it. They ask for an even `size_px`.
+        foreground_px, background_px, photograph_px: the longer side that pictures are reduced to; 0: of
+            photographs, none is.
         memory_bytes: for pictures, shared by all processes.
         bank: where drawings come from.
 
@@ -101,6 +106,7 @@ class CropSource:
         photograph_share: float = PHOTOGRAPH_SHARE,
         hard_share: float = 1.0,
         enlarged_share: float = 0.0,
+        enlarge_photographs_below: int = 0,
         foreground_px: int = 1100,
         background_px: int = 900,
         photograph_px: int = 1100,
@@ -121,6 +127,7 @@ class CropSource:
         self._procedural_share = procedural_share if front else 1.0
         self._photograph_share = (photograph_share if objects else 1.0) if real else 0.0
         self._hard_share, self._enlarged_share = hard_share, enlarged_share
+        self._enlarge_below = enlarge_photographs_below
         _check_sets(objects, bool(behind), bool(real), self._photograph_share)
         cv2.setNumThreads(1)  # crops are made in parallel by processes, not by threads in each
         # Each set may take an equal part of the memory that those before it have left.
@@ -147,9 +154,9 @@ class CropSource:
 
     def sample(self, rng: Random, size_px: int) -> Crop:
         """One crop of `size_px` squared."""
-        if rng.random() < self._photograph_share:
-            return self._photograph(rng, size_px)
-        hard = rng.random() < self._hard_share
+        is_photograph, hard = rng.random() < self._photograph_share, rng.random() < self._hard_share
+        if is_photograph:
+            return self._photograph(rng, size_px, hard)
         if rng.random() < self._enlarged_share:
             return enlarged(self._composite(rng, size_px // 2, hard))
         return self._composite(rng, size_px, hard)
@@ -184,23 +191,30 @@ class CropSource:
             image = compose.degrade(image, rng)
         return Crop(image, exact, trimap)
 
-    def _photograph(self, rng: Random, size_px: int) -> Crop:
-        """A part of a real photograph."""
+    def _photograph(self, rng: Random, size_px: int, hard: bool) -> Crop:
+        """A part of a real photograph; where it is plain, nearly as the network is shown the whole."""
+        scales = SCALES if hard else PLAIN_SCALES
         interpolation = cv2.INTER_LINEAR if rng.random() < 0.7 else cv2.INTER_CUBIC
         for _ in range(_ATTEMPTS):
             photograph = self._photographs.draw(rng)
-            view = photograph.random_view(rng, size_px)
-            image, alpha, own_trimap = photograph.crop(view, size_px, interpolation)
+            is_small = photograph.pixels < self._enlarge_below
+            side = size_px // 2 if is_small else size_px
+            view = photograph.random_view(rng, side, scales)
+            image, alpha, own_trimap = photograph.crop(view, side, interpolation)
             exact = alpha.astype(np.float32) / np.float32(255)
-            if own_trimap is not None and rng.random() < OWN_TRIMAP_CHANCE:
+            own_chance = OWN_TRIMAP_CHANCE if hard else PLAIN_OWN_TRIMAP_CHANCE
+            if own_trimap is not None and rng.random() < own_chance:
                 trimap = own_trimap
             else:
-                trimap = make_trimap(exact, rng)
+                trimap = make_trimap(exact, rng, STYLES if hard else CAREFUL_STYLES)
             if _asks_enough(trimap, rng):
                 break
-        if rng.random() < 0.6:
+        if rng.random() < (0.6 if hard else 0.2):
             image = compose.jitter_colour(image, rng, 0.5)
-        return Crop(compose.degrade(image, rng), exact, trimap)
+        if hard or rng.random() < PLAIN_DEGRADED_CHANCE:
+            image = compose.degrade(image, rng)
+        crop = Crop(image, exact, trimap)
+        return enlarged(crop) if is_small else crop
 
     def _object(self, rng: Random, size_px: int) -> tuple[Bytes, Bytes]:
         """(S, S, 3) colour, valid everywhere, and (S, S) alpha, both uint8."""

@@ -20,6 +20,8 @@ from mematte.errors import DataError
 
 Bytes = NDArray[np.uint8]
 
+SCALES = (0.3, 1.4)  # crop pixels per pixel of the photograph
+
 
 @dataclass(frozen=True)
 class Photograph:
@@ -28,11 +30,13 @@ class Photograph:
     Attributes:
         pyramid: RGB as the camera saw it, and alpha.
         points: (N, 2) x and y where crops are centred.
+        pixels: of its file, however much it is reduced here.
         trimap: one that came with it; what is neither 0 nor 255 is unknown.
     """
 
     pyramid: Pyramid
     points: NDArray[np.int32]
+    pixels: int
     trimap: Pyramid | None = None
 
     @property
@@ -41,11 +45,17 @@ class Photograph:
         trimap_bytes = self.trimap.memory_bytes if self.trimap else 0
         return self.pyramid.memory_bytes + self.points.nbytes + trimap_bytes
 
-    def random_view(self, rng: np.random.Generator, size_px: int) -> View:
-        """A view of the size, which lies in the photograph as far as that is large enough."""
+    def random_view(
+        self, rng: np.random.Generator, size_px: int, scales: tuple[float, float] = SCALES
+    ) -> View:
+        """A view of the size, which lies in the photograph as far as that is large enough.
+
+        `scales`: the range of crop pixels per pixel of the photograph.
+        """
         height, width = self.pyramid.size_px
         whole = size_px / min(height, width)
-        view = random_view(rng, self.points, (height, width), size_px, (max(0.3, whole), max(1.4, whole)))
+        smallest, largest = (max(scale, whole) for scale in scales)
+        view = random_view(rng, self.points, (height, width), size_px, (smallest, largest))
         reach = size_px / 2 / view.scale
         x, y = (
             float(np.clip(centre, reach, side - reach)) if side > 2 * reach else side / 2
@@ -74,7 +84,7 @@ def load_photographs(
 ) -> Lottery[Photograph]:
     """Photographs with alpha, and perhaps trimaps, in any layout of `find_pairs`.
 
-    Each is as likely as any other of its folder's weight.
+    Each is as likely as any other of its folder's weight. `longest_px`: as for `read_photograph`.
 
     Raises:
         DataError: a folder holds none, or too many of them are damaged.
@@ -97,7 +107,7 @@ def load_photographs(
 
 
 def read_photograph(pair: Pair, longest_px: int) -> Photograph:
-    """The photograph of a pair, at limited size.
+    """The photograph of a pair, its longer side at most `longest_px`; 0: as it is.
 
     Raises:
         MatteError: one of the files is damaged, or they do not fit together.
@@ -109,4 +119,4 @@ def read_photograph(pair: Pair, longest_px: int) -> Photograph:
         size = (full_alpha.shape[0], full_alpha.shape[1])
         trimap = Pyramid(read_levels(pair.files["trimap"], size, longest_px))
     picture = with_alpha(shrink(image, longest_px), alpha)
-    return Photograph(Pyramid(picture), edge_points(alpha), trimap)
+    return Photograph(Pyramid(picture), edge_points(alpha), full_alpha.size, trimap)

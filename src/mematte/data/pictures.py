@@ -66,9 +66,9 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def shrink(pixels: Pixels, longest_px: int) -> Pixels:
-    """(H, W[, C]), averaged down to at most `longest_px` on its longer side."""
+    """(H, W[, C]), averaged down to at most `longest_px` on its longer side; 0: as it is."""
     scale = longest_px / max(pixels.shape[:2])
-    if scale >= 1:
+    if scale >= 1 or not longest_px:
         return pixels
     height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
     return cast(Pixels, cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA))

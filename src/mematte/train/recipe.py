@@ -58,7 +58,8 @@ class Recipe:
     photographs: tuple[str, ...] = ()  # pictures with alpha, shown as they are
     procedural_share: float = 0.5  # of the composites whose foreground is drawn
     photograph_share: float = 0.5  # of the crops, where there are photographs
-    hard_share: float = 1.0  # of the composites with all that makes matting hard; the others are plain
+    photograph_px: int = 1100  # longer side that photographs are reduced to; 0: they are shown as they are
+    hard_share: float = 1.0  # of the crops with all that makes matting hard; the others are plain
     enlarged_share: float = 0.0  # of the composites, enlarged as small pictures are for the network
     drawings: int = 240  # that are in use at a time
     crops_per_drawing: int = 64  # every process makes each drawing: thousands with many processes
@@ -165,6 +166,10 @@ class Recipe:
             (
                 not 0 <= self.photograph_share <= 1,
                 f"photograph_share={self.photograph_share} is not in [0, 1]",
+            ),
+            (
+                self.photograph_px != 0 and self.photograph_px < 64,
+                f"photograph_px={self.photograph_px}: 0 for their own size, or at least 64",
             ),
             (not 0 <= self.hard_share <= 1, f"hard_share={self.hard_share} is not in [0, 1]"),
             (not 0 <= self.enlarged_share <= 1, f"enlarged_share={self.enlarged_share} is not in [0, 1]"),

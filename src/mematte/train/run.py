@@ -123,7 +123,8 @@ def train(
         num_sanity_val_steps=0,
     )
     checkpoint = folder / CHECKPOINT
-    module = MattingTraining(recipe, start, source or crop_source(recipe), teacher, workers)
+    source = source or crop_source(recipe, start.enlarge_below)
+    module = MattingTraining(recipe, start, source, teacher, workers)
     try:
         with _one_thread() if forks else nullcontext(), warnings.catch_warnings():
             # Batches counts its steps itself, and knows how many workers it needs; frozen statistics are

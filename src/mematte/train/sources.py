@@ -18,8 +18,11 @@ from .recipe import Recipe
 DRAWING_BYTES = 6_000_000  # of one that is kept, all sizes of its pyramid
 
 
-def crop_source(recipe: Recipe) -> Source:
+def crop_source(recipe: Recipe, enlarge_below: int = 0) -> Source:
     """What the recipe's folders hold, read into memory.
+
+    `enlarge_below`: pixels; photographs of fewer are shown at twice their size, as the weights ask for that
+    the recipe starts from.
 
     Raises:
         DataError: there is nothing to train on, or too much of it is damaged.
@@ -51,5 +54,7 @@ def crop_source(recipe: Recipe) -> Source:
         photograph_share=recipe.photograph_share,
         hard_share=recipe.hard_share,
         enlarged_share=recipe.enlarged_share,
+        enlarge_photographs_below=enlarge_below,
+        photograph_px=recipe.photograph_px,
         bank=MatteBank(capacity=recipe.drawings, memory_bytes=recipe.drawings * DRAWING_BYTES),
     )

@@ -41,6 +41,7 @@ def crops(
     with training_packages():
         from mematte.train import changed
         from mematte.train.sources import crop_source
+        from mematte.train.start import starting_point
         from mematte.train.supply import SupplyRow, measure_all, table
 
     def say(row: SupplyRow) -> None:
@@ -48,4 +49,5 @@ def crops(
             typer.echo(f"{row.workers} processes: {row.crops_per_second:.1f} crops a second", err=True)
 
     wanted = changed(read_recipe(recipe), settings or [])
-    typer.echo(table(measure_all(wanted, crop_source(wanted), workers or (), seconds, say)))
+    source = crop_source(wanted, starting_point(wanted).enlarge_below)
+    typer.echo(table(measure_all(wanted, source, workers or (), seconds, say)))
