@@ -21,6 +21,8 @@ from mematte.engine import scene
 from mematte.errors import DataError, InputError
 from mematte.image import Picture, Trimap
 
+from .conftest import write_pair
+
 MakePictures = Callable[[Path], tuple[Path, Path]]
 MakeSource = Callable[[tuple[Path, Path]], CropSource]
 
@@ -168,14 +170,15 @@ def test_a_plain_photograph_is_nearly_shown_as_it_is(
     assert 0.2 < len(seen["degrade"]) / 200 < 0.4
 
 
-def test_small_photographs_are_shown_as_the_engine_shows_them(photograph_dir: Path) -> None:
-    usual = CropSource(photographs=photograph_dir, procedural_share=0)
+def test_small_photographs_are_shown_as_the_engine_shows_them(tmp_path: Path) -> None:
+    write_pair(tmp_path, "one", (240, 320))
+    usual = CropSource(photographs=tmp_path, procedural_share=0)
     few, many = 240 * 320, 240 * 320 + 1
     for seed in range(10):
         as_they_are, twice = (
-            CropSource(
-                photographs=photograph_dir, procedural_share=0, enlarge_photographs_below=pixels
-            ).sample(np.random.default_rng(seed), 96)
+            CropSource(photographs=tmp_path, procedural_share=0, enlarge_photographs_below=pixels).sample(
+                np.random.default_rng(seed), 96
+            )
             for pixels in (few, many)
         )
         large, small = (usual.sample(np.random.default_rng(seed), size_px) for size_px in (96, 48))
