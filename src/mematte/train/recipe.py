@@ -55,7 +55,7 @@ class Recipe:
     # Data: folders, all optional as long as there is something to see
     foregrounds: tuple[str, ...] = ()  # cut-outs (RGBA, or foreground and alpha) to lay over backgrounds
     backgrounds: tuple[str, ...] = ()
-    photographs: tuple[str, ...] = ()  # pictures with alpha, shown as they are
+    photographs: tuple[str, ...] = ()  # pictures with alpha, of which parts are shown
     procedural_share: float = 0.5  # of the composites whose foreground is drawn
     photograph_share: float = 0.5  # of the crops, where there are photographs
     photograph_px: int = 1100  # longer side that photographs are reduced to; 0: they are shown as they are
