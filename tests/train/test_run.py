@@ -90,7 +90,12 @@ def test_what_wants_small_pictures_enlarged_is_tuned_so_and_wants_it_then(
     assert load_weights(tuned).enlarge_below == 5000
     below: list[int] = []
     monkeypatch.setattr("mematte.train.run.crop_source", lambda _, pixels: below.append(pixels) or Discs())
-    train(replace(recipe, steps=1, start=str(tmp_path / "start.safetensors")), tmp_path / "shown", devices=1)
+    train(
+        replace(recipe, steps=1, start=str(tmp_path / "start.safetensors")),
+        tmp_path / "shown",
+        device="cpu",
+        devices=1,
+    )
     assert below == [5000]
     assert load_weights(run(replace(recipe, steps=1), tmp_path / "fresh")).enlarge_below == 0
 
@@ -102,7 +107,7 @@ def test_statistics_of_the_start_stay_where_they_are_frozen(
     begun = run(replace(recipe, averaging=0.0), tmp_path / "first")
     tuned = replace(recipe, start=str(begun), freeze_batchnorm=frozen, averaging=0.0)
 
-    # Stopped and resumed: Lightning puts the network into training mode again.
+    # Stopped and resumed, which must not thaw them.
     with pytest.raises(KilledError):
         run(tuned, tmp_path / "second", KilledAt(9))
     state = load_weights(run(tuned, tmp_path / "second")).state

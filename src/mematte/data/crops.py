@@ -30,7 +30,6 @@ Random = np.random.Generator
 PROCEDURAL_SHARE = 0.5  # of objects: drawn by `procedural`; the others are foreground pictures
 PHOTOGRAPH_SHARE = 0.3  # of crops, where there are photographs with alpha: not composites
 OWN_TRIMAP_CHANCE = 0.4  # the trimap that came with a photograph, instead of one made from its alpha
-PLAIN_OWN_TRIMAP_CHANCE = 0.7
 MERGE_CHANCE = 0.15  # two foregrounds, one over the other
 PHOTOGRAPH_CHANCE = 0.2  # a photograph laid into a foreground picture's colours
 PALETTE_CHANCE = 0.7  # a drawing in the colours of its material; otherwise photographs as textures
@@ -44,6 +43,7 @@ LEAST_CONTRAST = 12
 # What most photographs that people cut out have: a subject that stands out, a clean file, a careful trimap.
 PLAIN_CONTRAST = 35
 PLAIN_DEGRADED_CHANCE = 0.3
+PLAIN_OWN_TRIMAP_CHANCE = 0.7
 PLAIN_SCALES = (0.7, 1.4)  # crop pixels per pixel of a photograph
 # Strand-like kinds, whose colour changes slowly along each strand.
 THIN_KINDS = {"hair", "net", "mesh", "basket", "web", "stems", "twigs", "feather", "grass", "wool"}

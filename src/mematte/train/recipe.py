@@ -88,7 +88,7 @@ class Recipe:
     averaging: float = 0.999  # exponential moving average of the weights, per step; 0: none
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     sync_batchnorm: bool = False  # batch statistics over all GPUs
-    freeze_batchnorm: bool = False  # those of the weights that it starts from: for batches of a few crops
+    freeze_batchnorm: bool = False  # batch statistics stay those of start=: for batches of a few crops
 
     # Losses and routing
     weights: LossWeights = field(default_factory=LossWeights)

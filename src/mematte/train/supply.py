@@ -18,7 +18,6 @@ from .batches import Batches, Source, batch_loader
 from .on_device import RawBatch
 from .recipe import Recipe
 
-DEFAULT_SECONDS = 20.0
 _WARM_UP_BATCHES = 2  # of each worker: as many are made ahead
 
 
@@ -29,8 +28,7 @@ class SupplyRow:
     Attributes:
         workers: processes.
         cores: of the machine.
-        steps: batches, each a step's.
-        crops: in them.
+        crops: of whole batches.
         pixels: of these crops.
         seconds: that took, once every process was at work.
         composed: whether the crops are finished, not tiles that a GPU has yet to compose.
@@ -38,7 +36,6 @@ class SupplyRow:
 
     workers: int
     cores: int
-    steps: int
     crops: int
     pixels: int
     seconds: float
@@ -54,7 +51,8 @@ def measure_all(
     recipe: Recipe,
     source: Source,
     workers: Iterable[int] = (),
-    seconds: float = DEFAULT_SECONDS,
+    *,
+    seconds: float,
     on_row: Callable[[SupplyRow], None] = lambda _: None,
 ) -> list[SupplyRow]:
     """Make the crops of a recipe's first steps, in so many processes, for so long.
@@ -85,22 +83,22 @@ def measure_all(
 
 def _measured(recipe: Recipe, source: Source, workers: int, cores: int, seconds: float) -> SupplyRow:
     batches = iter(batch_loader(Batches(source, recipe, first=0, rank=0, ranks=1), workers))
-    steps, crops, pixels, composed, start, elapsed = 0, 0, 0, True, 0.0, 0.0
+    crops, pixels, composed, start, elapsed = 0, 0, True, 0.0, 0.0
     for number, batch in enumerate(batches, start=1 - _WARM_UP_BATCHES * workers):
         if number > 0:
             count, side = _extent(batch)
-            steps, crops, pixels = steps + 1, crops + count, pixels + count * side * side
+            crops, pixels = crops + count, pixels + count * side * side
             composed, elapsed = not isinstance(batch, RawBatch), time.perf_counter() - start
         else:
             start = time.perf_counter()
-        if steps and elapsed >= seconds:
+        if crops and elapsed >= seconds:
             break
     if elapsed < seconds:
         raise InputError(
             f"The recipe's {recipe.steps} steps were made before {seconds:g} s were over: nothing is left to "
             "measure. Give it more steps, or measure for a shorter time."
         )
-    return SupplyRow(workers, cores, steps, crops, pixels, elapsed, composed)
+    return SupplyRow(workers, cores, crops, pixels, elapsed, composed)
 
 
 def _extent(batch: Any) -> tuple[int, int]:

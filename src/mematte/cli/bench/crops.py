@@ -50,4 +50,4 @@ def crops(
 
     wanted = changed(read_recipe(recipe), settings or [])
     source = crop_source(wanted, starting_point(wanted).enlarge_below)
-    typer.echo(table(measure_all(wanted, source, workers or (), seconds, say)))
+    typer.echo(table(measure_all(wanted, source, workers or (), seconds=seconds, on_row=say)))
