@@ -94,6 +94,7 @@ def test_a_recipe_survives_its_file(recipe: Recipe) -> None:
         ({"learning_rate": 0.0}, "not positive"),
         ({"crops_per_drawing": 0}, "at least one"),
         ({"photograph_px": 20}, "photograph_px=20: 0 for their own size"),
+        ({"widen": True}, "needs the weights of a smaller network"),
         ({"freeze_batchnorm": True}, "there is no start="),
         ({"freeze_batchnorm": True, "start": "tiny", "sync_batchnorm": True}, "nothing for sync_batchnorm"),
     ],

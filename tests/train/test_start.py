@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from mematte.errors import TrainingError, WeightsError
-from mematte.model import MEMatte
-from mematte.model.router import gumbel
+from mematte.model import MEMatte, ModelSpec
+from mematte.model.blocks import RoutedBlock
+from mematte.model.router import everyone, gumbel
 from mematte.model.spec import teacher
 from mematte.train import Recipe
 from mematte.train.start import frozen_teacher, starting_point
@@ -25,6 +26,29 @@ def saved(network: MEMatte, folder: Path) -> str:
     path = folder / "weights.safetensors"
     save_weights(weights_of(network, name="other", licence="MIT"), path)
     return str(path)
+
+
+def widened_spec(spec: ModelSpec, times: int) -> ModelSpec:
+    """So many times the channels everywhere, heads as large as they were."""
+    details, fusions = (
+        tuple(times * channels for channels in each) for each in (spec.detail_channels, spec.fusion_channels)
+    )
+    return replace(
+        spec,
+        channels=times * spec.channels,
+        heads=times * spec.heads,
+        detail_channels=details,
+        fusion_channels=fusions,
+    )
+
+
+def random_values(network: MEMatte) -> MEMatte:
+    """None of a fresh network's zeros and ones, which hide what is not copied."""
+    for name, value in network.state_dict().items():
+        if value.is_floating_point():
+            noise = torch.rand_like(value)
+            value.copy_(0.5 + noise if name.endswith("running_var") else value + 0.5 * (noise - 0.5))
+    return network
 
 
 def test_a_network_starts_from_weights_of_its_kind(recipe: Recipe, tmp_path: Path) -> None:
@@ -90,6 +114,53 @@ def test_from_random_values_colours_are_normalised_as_imagenet_s(recipe: Recipe)
 def test_missing_weights_are_named(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="nowhere"):
         starting_point(replace(recipe, start=str(tmp_path / "nowhere.safetensors")))
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_widened_network_computes_what_the_smaller_one_does(
+    recipe: Recipe, tmp_path: Path, times: int
+) -> None:
+    torch.manual_seed(5)
+    narrow = random_values(MEMatte(recipe.spec).eval())
+    for block in narrow.backbone.blocks:
+        if isinstance(block, RoutedBlock):  # the gate sees other neighbours where copies meet
+            block.refinement.gate.weight.data[..., [0, 1, 3, 4]] = 0.0
+    wide = replace(widened_spec(recipe.spec, times), name="wide")
+
+    started = starting_point(replace(recipe, spec=wide, start=saved(narrow, tmp_path), widen=True)).network
+
+    expected = narrow(INPUTS, everyone).alpha
+    assert expected.std() > 0.01  # it computes something
+    assert (started.eval()(INPUTS, everyone).alpha - expected).abs().max() < 1e-4
+    assert (started(INPUTS).alpha - narrow(INPUTS).alpha).abs().max() < 1e-4
+
+
+def test_copies_of_a_channel_are_read_differently_so_that_training_draws_them_apart(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    wide = widened_spec(recipe.spec, 2)
+    network = starting_point(
+        replace(recipe, spec=wide, start=saved(MEMatte(recipe.spec), tmp_path), widen=True)
+    ).network.eval()
+
+    network(INPUTS).alpha.mean().backward()
+
+    gradient = network.backbone.blocks[0].mlp[0].weight.grad
+    assert gradient is not None
+    one, other = gradient.chunk(2)
+    assert (one - other).norm() > 0.01 * one.norm()
+
+
+@pytest.mark.parametrize(
+    "differs", [{"channels": 48, "heads": 2}, {"channels": 64}, {"window": 7}, {"head_channels": 24}]
+)
+def test_a_network_that_cannot_be_widened_into_is_refused(
+    recipe: Recipe, tmp_path: Path, differs: dict[str, int]
+) -> None:
+    wide = replace(widened_spec(recipe.spec, 1), **differs)
+
+    with pytest.raises(TrainingError, match="widen=true makes"):
+        starting_point(replace(recipe, spec=wide, start=saved(MEMatte(recipe.spec), tmp_path), widen=True))
 
 
 def test_a_teacher_of_another_size_is_refused(recipe: Recipe, tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ _SCORES = tuple(1 << bits for bits in (23, 22, 21, 20, 19, 18))
 _TILES_PX = (512, 384, 256, 192, 128, 96, 64, 32)
 _STRIPS = tuple(1 << bits for bits in (22, 21, 20, 19, 18))
 _GPU_FACTOR = 8  # a GPU has more to do at once
+_GPU_TILES_PX = (2048, 1024, *_TILES_PX)  # a tile is some hundred kernels, whose launches take longer than 512 px
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def make_plan(job: Job, memory: int, base_bytes: int, unknown: NDArray[np.bool_]
         "window_tokens": [factor * (side * job.spec.window) ** 2 for side in _WINDOW_SIDES],
         "piece_tokens": [factor * side**2 for side in _PIECE_SIDES],
         "scores": [factor * scores for scores in _SCORES],
-        "tile_px": _TILES_PX,
+        "tile_px": _GPU_TILES_PX if job.on_gpu else _TILES_PX,
         "strip_values": [factor * values for values in _STRIPS],
         "second_map": [True, False],
     }

@@ -50,6 +50,7 @@ class Recipe:
     # The network and where it starts
     spec: ModelSpec
     start: str = ""  # weights that it starts from, a name or path; empty: from random values
+    widen: bool = False  # those are of a smaller network, whose channels are copied
     teacher: str = ""  # weights of the frozen teacher; empty: no distillation
 
     # Data: folders, all optional as long as there is something to see
@@ -180,6 +181,7 @@ class Recipe:
                 self.crops_per_drawing < 1,
                 f"crops_per_drawing={self.crops_per_drawing} is not at least one",
             ),
+            (self.widen and not self.start, "widen=true needs the weights of a smaller network: start="),
             (
                 self.freeze_batchnorm and not self.start,
                 "freeze_batchnorm=true keeps the statistics of the weights of start=, and there is no start=",

@@ -16,6 +16,7 @@ from mematte.weights import Weights, build, load_weights
 from mematte.weights.checkpoint import Preprocessing
 
 from .recipe import Recipe
+from .widen import can_widen, widened
 
 log = logging.getLogger("mematte.train")
 
@@ -46,6 +47,8 @@ def starting_point(recipe: Recipe) -> Start:
     start = Start(network)
     if recipe.start:
         weights = load_weights(recipe.start)
+        if recipe.widen:
+            weights = _widened(weights, recipe)
         _fill(network, weights, recipe.start)
         start = Start(network, weights.preprocessing, weights.enlarge_below)
     for block in network.backbone.blocks:
@@ -77,6 +80,18 @@ def frozen_teacher(recipe: Recipe) -> Start | None:
     return Start(build(weights), weights.preprocessing)
 
 
+def _widened(weights: Weights, recipe: Recipe) -> Weights:
+    """The same function in a network as wide as the recipe's."""
+    own = weights.spec
+    wide = replace(recipe.spec, blocks=own.blocks, global_positions=own.global_positions)
+    if not can_widen(own, wide):
+        raise TrainingError(
+            f"widen=true makes {recipe.start}, {_described(own)}, no {_described(recipe.spec)}: every number of "
+            "channels has to be a multiple, heads as large as they were, and nothing else may differ."
+        )
+    return replace(weights, spec=wide, state=widened(weights.state, own, wide, recipe.seed))
+
+
 def _always(layer: nn.Module, bias: float | tuple[float, ...]) -> None:
     """A linear layer that always answers `bias`, for comparisons: the network keeps its shape."""
     assert isinstance(layer, nn.Linear)
@@ -90,7 +105,8 @@ def _fill(network: MEMatte, weights: Weights, source: str) -> None:
     if not _can_share(network.spec, weights.spec):
         raise TrainingError(
             f"{source} holds weights of {_described(weights.spec)}, the recipe's network is "
-            f"{_described(network.spec)}. Start from weights of the same size."
+            f"{_described(network.spec)}. Start from weights of the same size, or, from those of a smaller "
+            "network, with widen=true."
         )
     ours = network.state_dict()
     shared = {key: value.float() for key, value in weights.state.items() if key in ours}
