@@ -152,7 +152,7 @@ def test_copies_of_a_channel_are_read_differently_so_that_training_draws_them_ap
 
 
 @pytest.mark.parametrize(
-    "differs", [{"channels": 48, "heads": 2}, {"channels": 64}, {"window": 7}, {"head_channels": 24}]
+    "differs", [{"channels": 48, "heads": 2}, {"channels": 64}, {"window": 7}, {"head_channels": 12}]
 )
 def test_a_network_that_cannot_be_widened_into_is_refused(
     recipe: Recipe, tmp_path: Path, differs: dict[str, int]
