@@ -14,7 +14,7 @@ RECIPE = Recipe(
     start="tiny",  # the weights of the version before
     steps=100_000,  # the minutes end it
     minutes=9.0,
-    crops=(Crops(448, 32, 0.75), Crops(672, 14, 0.15), Crops(896, 8, 0.10)),
+    crops=(Crops(448, 64, 0.75), Crops(672, 28, 0.15), Crops(896, 16, 0.10)),
     drawings=480,
     crops_per_drawing=1_000_000,
     hard_share=0.4,
@@ -24,16 +24,16 @@ RECIPE = Recipe(
     matrix_learning_rate=2e-3,
     weight_decay=0.05,
     betas=(0.9, 0.99),
-    warmup_steps=100,
+    warmup_steps=50,
     decay_share=0.8,
-    averaging=0.999,
+    averaging=0.998,
     weights=LossWeights(unknown_l2=6.0, laplacian=4.0, gradient=0.25, routing=4.0),
     routers_balance=1.0,
     target_share=0.20,  # hard pictures ask for more than the average crop: below 0.30 on them
     # Version 4 of the weights had none: two routers' scores came to differ by less than rounding.
     noise_until=0.7,
-    save_every=1500,
-    log_every=100,
+    save_every=400,
+    log_every=50,
     licence="MIT",
     data="procedural mattes, 293 openly licensed foregrounds and 698 openly licensed photographs; "
     "docs/model-card-tiny.md has their sources, licences and credits",
