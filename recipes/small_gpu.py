@@ -1,6 +1,6 @@
-"""SMALL on one GPU in 25 minutes: TINY's built-in weights, every channel twice, and trained on without a teacher.
+"""SMALL on one GPU in 25 minutes: TINY's built-in weights, every channel twice, trained on without a teacher.
 
-    mematte train recipes/small_gpu.py foregrounds=DIR backgrounds=DIR
+mematte train recipes/small_gpu.py foregrounds=DIR backgrounds=DIR
 """
 
 from dataclasses import replace

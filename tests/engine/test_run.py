@@ -433,19 +433,33 @@ def test_only_1_2_and_3_are_enlargements(weights) -> None:
         Engine(weights, device="cpu", enlarge=4)
 
 
-def test_a_gpu_is_asked_for_no_more_than_planned_and_a_smaller_limit_stays(monkeypatch) -> None:
+@pytest.mark.parametrize("name", ["cuda", "cuda:1"])
+def test_a_gpu_is_asked_for_no_more_than_planned_and_a_smaller_limit_stays(monkeypatch, name) -> None:
     limits = [0.9]
-    for name, answer in {
-        "get_per_process_memory_fraction": lambda _: limits[-1],
-        "set_per_process_memory_fraction": lambda fraction, _: limits.append(fraction),
+
+    def numbered(device: torch.device) -> None:  # as PyTorch is, where it is about a device's limit
+        assert device.index == 1, f"Expected a torch.device with a specified index, but got {device}"
+
+    def limit(device: torch.device) -> float:
+        numbered(device)
+        return limits[-1]
+
+    def set_limit(fraction: float, device: torch.device) -> None:
+        numbered(device)
+        limits.append(fraction)
+
+    for function, answer in {
+        "current_device": lambda: 1,
+        "get_per_process_memory_fraction": limit,
+        "set_per_process_memory_fraction": set_limit,
         "get_device_properties": lambda _: SimpleNamespace(total_memory=1000),
         "memory_reserved": lambda _: 100,
     }.items():
-        monkeypatch.setattr(torch.cuda, name, answer, raising=False)
+        monkeypatch.setattr(torch.cuda, function, answer, raising=False)
 
-    with pytest.raises(KeyError), allocating_at_most(torch.device("cuda"), 300):
+    with pytest.raises(KeyError), allocating_at_most(torch.device(name), 300):
         raise KeyError
-    with allocating_at_most(torch.device("cuda"), 5000):
+    with allocating_at_most(torch.device(name), 5000):
         pass
 
     assert limits == [0.9, 0.4, 0.9, 0.9, 0.9]

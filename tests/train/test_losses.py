@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mematte.model.blocks import Routing
+from mematte.train import losses
 from mematte.train.batr import attending_shares, batch_constraint, image_constraint
 from mematte.train.losses import distillation, laplacian, matting_losses, region_l1, region_l2
 
@@ -135,3 +136,17 @@ def test_squares_see_only_their_region() -> None:
     region = torch.tensor([[1.0, 0.0], [0.0, 0.0]]).view(1, 1, 2, 2)
     assert region_l2(alpha, truth, region) == 0.25
     assert region_l2(alpha, truth, 0 * region) == 0
+
+
+def test_losses_asked_for_in_inference_first_can_be_trained_with_afterwards() -> None:
+    losses._sobel.cache_clear()
+    losses._binomial.cache_clear()
+    alpha, truth = torch.rand(2, 1, 1, 64, 64)
+    with torch.inference_mode():
+        matting_losses(alpha, truth, torch.ones_like(alpha))
+
+    alpha = alpha.clone().requires_grad_()
+    sum(matting_losses(alpha, truth, torch.ones_like(truth)).values()).backward()
+
+    assert alpha.grad is not None
+    assert alpha.grad.abs().sum() > 0

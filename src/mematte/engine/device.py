@@ -107,8 +107,8 @@ def allocating_at_most(device: torch.device, more_bytes: int) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    if device.index is None:  # PyTorch's functions for it ask for one
-        device = torch.device(device.type, torch.cuda.current_device())
+    # PyTorch's functions about limits ask for a device's number.
+    device = torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
     before = torch.cuda.get_per_process_memory_fraction(device) if _knows_its_limit() else 1.0
     total = torch.cuda.get_device_properties(device).total_memory
     # What is reserved, allocated or not, counts against the limit.

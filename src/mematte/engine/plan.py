@@ -100,7 +100,7 @@ _SCORES = tuple(1 << bits for bits in (23, 22, 21, 20, 19, 18))
 _TILES_PX = (512, 384, 256, 192, 128, 96, 64, 32)
 _STRIPS = tuple(1 << bits for bits in (22, 21, 20, 19, 18))
 _GPU_FACTOR = 8  # a GPU has more to do at once
-_GPU_TILES_PX = (2048, 1024, *_TILES_PX)  # a tile is some hundred kernels, whose launches take longer than 512 px
+_GPU_TILES_PX = (2048, 1024, *_TILES_PX)  # hundreds of launches each, more than 512 px are worth
 
 
 @dataclass(frozen=True)

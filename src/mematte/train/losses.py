@@ -8,6 +8,8 @@ Shapes: alpha and truth (B, 1, H, W) in [0, 1]; unknown (B, 1, H, W), 1 where th
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -34,8 +36,7 @@ def region_l2(alpha: Tensor, truth: Tensor, region: Tensor) -> Tensor:
 
 def gradient_penalty(alpha: Tensor, truth: Tensor, unknown: Tensor) -> Tensor:
     """Mean difference of the Sobel derivatives over the unknown region, plus a little of alpha's own."""
-    sobel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], device=alpha.device)
-    kernels = torch.stack((sobel, sobel.T))[:, None]
+    kernels = _sobel(alpha.device)
     ours = F.conv2d(alpha, kernels, padding=1)
     theirs = F.conv2d(truth, kernels, padding=1)
     penalty = (ours - theirs).abs() + SHRINKAGE * ours.abs()
@@ -76,9 +77,27 @@ def _pixels(region: Tensor) -> Tensor:
 
 def _blur(picture: Tensor) -> Tensor:
     """5x5 binomial filter, mirrored borders."""
-    row = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=picture.device) / 16
+    row = _binomial(picture.device)
     padded = F.pad(picture, (2, 2, 2, 2), mode="reflect")
-    return F.conv2d(F.conv2d(padded, row.view(1, 1, 1, 5)), row.view(1, 1, 5, 1))
+    return F.conv2d(F.conv2d(padded, row), row.mT)
+
+
+# Made once for each device: while a number is carried to a GPU, PyTorch waits for all that it has begun.
+
+
+@cache
+@torch.inference_mode(mode=False)  # for training too, if it is inference that asks first
+def _sobel(device: torch.device) -> Tensor:
+    """Derivatives along x and along y, (2, 1, 3, 3)."""
+    along_x = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], device=device)
+    return torch.stack((along_x, along_x.T))[:, None]
+
+
+@cache
+@torch.inference_mode(mode=False)
+def _binomial(device: torch.device) -> Tensor:
+    """(1, 1, 1, 5)."""
+    return torch.tensor([[[[1.0, 4.0, 6.0, 4.0, 1.0]]]], device=device) / 16
 
 
 def distillation(features: Tensor, teacher_features: Tensor) -> Tensor:

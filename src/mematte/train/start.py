@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -30,9 +31,17 @@ class Start(NamedTuple):
 
     def inputs(self, pictures: Tensor) -> Tensor:
         """(B, 4, H, W), RGB in [0, 1] and trimap -> what the network takes: colours normalised its way."""
-        mean = pictures.new_tensor((*self.preprocessing.mean, 0.0)).view(4, 1, 1)
-        deviation = pictures.new_tensor((*self.preprocessing.std, 1.0)).view(4, 1, 1)
+        mean, deviation = _per_channel(self.preprocessing, pictures.device)
         return ((pictures - mean) / deviation).contiguous(memory_format=torch.channels_last)
+
+
+@cache  # while a number is carried to a GPU, PyTorch waits for all that it has begun
+@torch.inference_mode(mode=False)
+def _per_channel(preprocessing: Preprocessing, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of a picture's four channels, (4, 1, 1) each; the trimap stays as it is."""
+    mean = torch.tensor((*preprocessing.mean, 0.0), device=device)
+    deviation = torch.tensor((*preprocessing.std, 1.0), device=device)
+    return mean.view(4, 1, 1), deviation.view(4, 1, 1)
 
 
 def starting_point(recipe: Recipe) -> Start:
@@ -86,8 +95,8 @@ def _widened(weights: Weights, recipe: Recipe) -> Weights:
     wide = replace(recipe.spec, blocks=own.blocks, global_positions=own.global_positions)
     if not can_widen(own, wide):
         raise TrainingError(
-            f"widen=true makes {recipe.start}, {_described(own)}, no {_described(recipe.spec)}: every number of "
-            "channels has to be a multiple, heads as large as they were, and nothing else may differ."
+            f"widen=true makes {recipe.start}, {_described(own)}, no {_described(recipe.spec)}: every number "
+            "of channels has to be a multiple, heads as large as they were, and nothing else may differ."
         )
     return replace(weights, spec=wide, state=widened(weights.state, own, wide, recipe.seed))
 

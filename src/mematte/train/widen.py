@@ -3,7 +3,7 @@
 Every channel is there several times, and what reads it divides its weight among the copies, at random: the
 network computes what it did, and training draws the copies apart. All channels are there equally often and
 heads keep their size, so that LayerNorms and attention's scale see what they saw. One thing differs: the
-refinement's gate convolves along the channels, and sees other neighbours where one copy ends and the next begins.
+refinement's gate convolves along the channels, and sees other neighbours where one copy ends.
 
 Source: Chen, Goodfellow and Shlens, "Net2Net: Accelerating Learning via Knowledge Transfer", ICLR 2016.
 """
@@ -17,9 +17,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mematte.model import MEMatte, ModelSpec
-
 from mematte.engine.fusion import levels
+from mematte.model import MEMatte, ModelSpec
 
 _SPREAD = 0.25  # standard deviation of the copies' shares in a weight, relative to equal ones
 
