@@ -167,11 +167,32 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     ):
         with pytest.raises(WeightsError, match=r"there is no such file"):
             load_weights(missing)
-    with pytest.raises(WeightsError, match=r"holds neither model.safetensors nor pytorch_model.bin"):
+    with pytest.raises(WeightsError, match=r"holds none of weights.safetensors, model.safetensors, pytorch_model.bin"):
         load_weights(tmp_path)
     (tmp_path / "model.safetensors").mkdir()
-    with pytest.raises(WeightsError, match=r"holds neither"):
+    with pytest.raises(WeightsError, match=r"holds none"):
         load_weights(tmp_path)
+
+
+def test_a_mistyped_file_in_a_folder_is_not_asked_of_the_hub(
+    ours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs").mkdir()
+    ours.rename(tmp_path / "runs" / "portraits.safetensors")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mematte.weights.load.fetch", lambda *_, **__: pytest.fail("the hub was asked"))
+
+    with pytest.raises(WeightsError, match=r"no such file. Did you mean runs/portraits.safetensors\?"):
+        load_weights("runs/portraits")
+    with pytest.raises(WeightsError, match=r"no such file.$"):
+        load_weights("runs/xyz")
+
+
+def test_the_folder_of_a_training_run_is_its_weights(ours: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    ours.rename(tmp_path / "run" / "weights.safetensors")
+
+    assert load_weights(tmp_path / "run").source == str(tmp_path / "run" / "weights.safetensors")
 
 
 def test_a_file_that_may_not_be_read(ours: Path) -> None:

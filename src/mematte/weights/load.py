@@ -22,6 +22,8 @@ from .hub import WEIGHTS_FILES, fetch
 SUFFIXES = {".safetensors", ".pth", ".pt", ".bin", ".ckpt"}
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.\-]*/[\w.\-]+")
 
+RUN_WEIGHTS = "weights.safetensors"  # as `mematte train` leaves them in a run's folder
+
 UNKNOWN_LICENCE = (
     "not stated in the file; the weights that are published in this form descend from Adobe Composition-1K "
     "or Distinctions-646 and may not be used commercially"
@@ -35,9 +37,10 @@ def load_weights(
 
     Args:
         name_or_path: a name of the catalogue ("tiny"), a file (ours, or a published `.pth`, or Hugging
-            Face's), a folder with `model.safetensors`, or a repository on the Hugging Face hub ("org/name").
-            A name of the catalogue wins over a file that is called the same ("./tiny" means the file); what
-            exists on disk wins over the hub.
+            Face's), a folder of a training run or with `model.safetensors`, or a repository on the Hugging
+            Face hub ("org/name"). A name of the catalogue wins over a file that is called the same ("./tiny"
+            means the file); what exists on disk wins over the hub, and where there is a folder "org" here,
+            "org/name" is a file in it.
         revision: of the repository: branch, tag or commit. The catalogue's checksums then do not apply.
         local_files_only: do not ask the hub; take what its cache holds.
 
@@ -50,11 +53,16 @@ def load_weights(
         if entry and not (entry.repository == name_or_path and _on_disk(name_or_path)):
             return _from_catalog(entry, revision, local_files_only)
         if not _on_disk(name_or_path):
-            is_file = Path(name_or_path).suffix.lower() in SUFFIXES or name_or_path.startswith((".", "~"))
+            is_file = (
+                Path(name_or_path).suffix.lower() in SUFFIXES
+                or name_or_path.startswith((".", "~"))
+                or _in_a_folder(name_or_path)
+            )
             if REPOSITORY.fullmatch(name_or_path) and not is_file:
                 return _from_hub(name_or_path, revision, local_files_only, None)
             if not is_file and "/" not in name_or_path and os.sep not in name_or_path:
                 raise WeightsError(_no_such_name(name_or_path))
+            raise WeightsError(_no_such_file(Path(name_or_path).expanduser()))
     return read(Path(name_or_path).expanduser())
 
 
@@ -69,7 +77,7 @@ def read(path: Path, *, licence: str = UNKNOWN_LICENCE, name: str = "", origin: 
     """Read a file or folder of any kind that is known: ours, published, or Hugging Face's.
 
     Args:
-        path: the file, or a folder with `model.safetensors` or `pytorch_model.bin`.
+        path: the file, or a folder: a training run's, or one with `model.safetensors` or `pytorch_model.bin`.
         licence: of a file that does not say, as only ours does. So too:
         name: "" = what the file or its folder is called.
         origin: what the training record says it was converted from; "" = the file's name.
@@ -78,9 +86,10 @@ def read(path: Path, *, licence: str = UNKNOWN_LICENCE, name: str = "", origin: 
         WeightsError: see `load_weights`.
     """
     if path.is_dir():
-        files = [path / name for name in WEIGHTS_FILES if (path / name).is_file()]
+        names = (RUN_WEIGHTS, *WEIGHTS_FILES)
+        files = [path / name for name in names if (path / name).is_file()]
         if not files:
-            raise WeightsError(f"{path}: the folder holds neither {' nor '.join(WEIGHTS_FILES)}.")
+            raise WeightsError(f"{path}: the folder holds none of {', '.join(names)}.")
         path = files[0]
     state, metadata = read_tensors(path)
     if METADATA_KEY in metadata:
@@ -175,6 +184,18 @@ def _preprocessing_beside(path: Path) -> Preprocessing:
 
 def _on_disk(name: str) -> bool:
     return bool(name) and Path(name).expanduser().exists()
+
+
+def _in_a_folder(name: str) -> bool:
+    """Whether it begins with a folder that is here: then nobody means the hub."""
+    return Path(name).parent != Path() and Path(name).parent.is_dir()
+
+
+def _no_such_file(path: Path) -> str:
+    beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.5)
+    guess = f" Did you mean {path.parent / near[0]}?" if near else ""
+    return f"{path}: there is no such file.{guess}"
 
 
 def _no_such_name(name: str) -> str:
