@@ -16,6 +16,9 @@ import cv2
 from mematte import errors
 from mematte.errors import MatteError
 
+CAN_FORK = "fork" in multiprocessing.get_all_start_methods()
+"""Windows cannot: what processes share there has to be sent to them."""
+
 
 def process_pool(processes: int, start: Callable[..., None], *arguments: Any) -> ProcessPoolExecutor:
     """A pool whose processes each call `start(*arguments)` before their first task.

@@ -116,3 +116,17 @@ def test_tiles_cover_every_unknown_token_once(size, tile_px, share, seed) -> Non
 def tiled(size: tuple[int, int], tile_px: int) -> Plan:
     plan = make_plan(Job(size, TINY), PLENTY, 0)
     return replace(plan, pieces=replace(plan.pieces, tile_px=tile_px))
+
+
+def test_where_attention_makes_all_its_scores_they_are_planned_and_fewer_look_at_once() -> None:
+    usual, making = (
+        make_plan(Job((3000, 3000), SMALL, on_gpu=True, makes_scores=makes), PLENTY, 0)
+        for makes in (False, True)
+    )
+    attending = usual.pieces.max_global_tokens
+
+    assert usual.queries_at_once(attending) == usual.pieces.piece_tokens
+    queries = making.queries_at_once(attending)
+    assert SMALL.heads * queries * attending <= making.pieces.scores
+    assert making.stages["attend"] > usual.stages["attend"] + SMALL.heads * queries * attending * 4
+    assert making.queries_at_once(0) == 1

@@ -380,13 +380,36 @@ def test_an_engine_is_made_of_weights_and_not_of_their_name() -> None:
         Engine("tiny")
 
 
-@pytest.mark.parametrize(("native", "dtype"), [(True, torch.bfloat16), (False, torch.float16)])
-def test_auto_takes_bfloat16_where_a_gpu_computes_and_does_not_emulate_it(monkeypatch, native, dtype) -> None:
+@pytest.mark.parametrize(("major", "dtype"), [(8, torch.bfloat16), (7, torch.float16)])
+def test_auto_takes_bfloat16_where_that_gpu_computes_and_does_not_emulate_it(
+    monkeypatch, major, dtype
+) -> None:
+    cards = {"cuda:0": 15 - major, "cuda:1": major}  # the current one is of the other kind
     monkeypatch.setattr(
-        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native
+        torch.cuda, "get_device_properties", lambda device: SimpleNamespace(major=cards[str(device)])
     )
 
-    assert choose_precision("auto", torch.device("cuda")) == dtype
+    assert choose_precision("auto", torch.device("cuda:1")) == dtype
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["GET was unable to find an engine to execute this computation", "MPS backend out of memory (MPS"],
+)
+def test_what_libraries_call_memory_that_ran_out_is_tried_with_less(weights, monkeypatch, words) -> None:
+    calls = []
+
+    def once(*arguments: object, **more: object) -> object:
+        calls.append(1)
+        if len(calls) == 1:
+            raise RuntimeError(words)
+        return encode(*arguments, **more)
+
+    monkeypatch.setattr("mematte.engine.run.encode", once)
+
+    report = Engine(weights, device="cpu")(picture(40, 50), banded_trimap(40, 50)).report
+
+    assert "tried again within" in report.notes[0]
 
 
 def test_the_limit_of_pixels_can_be_lifted_and_lowered(engine, tmp_path) -> None:
@@ -433,9 +456,11 @@ def test_only_1_2_and_3_are_enlargements(weights) -> None:
         Engine(weights, device="cpu", enlarge=4)
 
 
-@pytest.mark.parametrize("name", ["cuda", "cuda:1"])
-def test_a_gpu_is_asked_for_no_more_than_planned_and_a_smaller_limit_stays(monkeypatch, name) -> None:
-    limits = [0.9]
+@pytest.mark.parametrize(("name", "first", "kept"), [("cuda", 0.9, 0.9), ("cuda:1", 2.3e8, 1.0)])
+def test_a_gpu_is_asked_for_no_more_than_planned_and_a_smaller_limit_stays(
+    monkeypatch, name, first, kept
+) -> None:
+    limits = [first]
 
     def numbered(device: torch.device) -> None:  # as PyTorch is, where it is about a device's limit
         assert device.index == 1, f"Expected a torch.device with a specified index, but got {device}"
@@ -446,6 +471,7 @@ def test_a_gpu_is_asked_for_no_more_than_planned_and_a_smaller_limit_stays(monke
 
     def set_limit(fraction: float, device: torch.device) -> None:
         numbered(device)
+        assert 0 <= fraction <= 1
         limits.append(fraction)
 
     for function, answer in {
@@ -462,4 +488,17 @@ def test_a_gpu_is_asked_for_no_more_than_planned_and_a_smaller_limit_stays(monke
     with allocating_at_most(torch.device(name), 5000):
         pass
 
-    assert limits == [0.9, 0.4, 0.9, 0.9, 0.9]
+    assert limits == [first, 0.4, kept, kept, kept]
+
+
+def test_the_result_does_not_depend_on_how_many_look_at_once(weights, engine, monkeypatch) -> None:
+    image, trimap = picture(300, 260), banded_trimap(300, 260)
+    expected = engine(image, trimap).alpha
+    monkeypatch.setattr("mematte.engine.plan._SCORES", (1 << 10,))
+
+    there = Engine(weights, device="cpu", precision="float32")
+    monkeypatch.setattr(
+        there, "job", lambda *args, **more: replace(engine.job(*args, **more), makes_scores=True)
+    )
+
+    assert np.abs(there(image, trimap).alpha - expected).max() < 1e-5

@@ -24,6 +24,7 @@ from mematte.train import Crops, Recipe, changed, resumed, train
 from mematte.train.batches import Batches, CropBatch
 from mematte.train.checkpoints import WholeCheckpoints
 from mematte.train.module import MattingTraining
+from mematte.train.run import _where
 from mematte.train.sources import crop_source
 from mematte.train.start import Start
 from mematte.weights import Preprocessing, load_weights, save_weights
@@ -73,7 +74,7 @@ def test_the_weights_are_the_averaged_ones_with_a_record(recipe: Recipe, tmp_pat
 
     state = torch.load(tmp_path / "checkpoint.ckpt", weights_only=True)["state_dict"]
     key = "backbone.blocks.0.mlp.0.weight"
-    assert torch.equal(weights.state[key], state[f"average.module.{key}"])
+    assert torch.equal(weights.state[key], state[f"average.{key}"])
     assert not torch.equal(weights.state[key], state[f"network.{key}"])
     assert (weights.licence, weights.training["steps"]) == ("MIT", 6)
     assert weights.training["recipe"]["learning_rate"] == 3e-3
@@ -411,3 +412,73 @@ def test_the_routers_noise_is_the_same_after_a_stop(recipe: Recipe) -> None:
 
     assert torch.equal(first, second)
     assert not torch.equal(first, other_part)
+
+
+# ---------------------------------------------------------------- where it runs
+
+
+def gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+def test_a_run_takes_all_gpus_or_the_one_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch, 4)
+
+    assert (_where("cuda", 0).devices, _where("auto", 0).devices, _where("cuda", 2).devices) == (4, 4, 2)
+    one = _where("cuda:1", 0)
+    assert (one.devices, one.is_one_gpu, one.own_device()) == (1, True, torch.device("cuda:1"))
+    with pytest.raises(TrainingError, match="cuda:1 is one GPU, and the run is to have 2"):
+        _where("cuda:1", 2)
+
+
+def test_every_process_asks_its_own_gpu_for_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch, 4)
+    for name, value in {"LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8", "LOCAL_RANK": "3"}.items():
+        monkeypatch.setenv(name, value)
+
+    where = _where("cuda", 0)
+
+    assert (where.devices, where.nodes, where.own_device()) == (4, 2, torch.device("cuda:3"))
+
+
+def test_where_nothing_can_be_forked_one_process_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mematte.train.run.CAN_FORK", False)
+
+    assert _where("cpu", 0).devices == 1
+    with pytest.raises(TrainingError, match="cannot fork"):
+        _where("cpu", 2)
+
+
+def test_all_that_processes_share_of_a_run_is_on_the_device(recipe: Recipe) -> None:
+    """NCCL, which GPUs speak, carries no tensor of the computer's memory."""
+    module = MattingTraining(recipe, Start(MEMatte(recipe.spec)), Discs()).to("meta")
+    module.on_train_start()
+
+    shared = [*module.named_parameters(), *module.named_buffers()]
+
+    assert {tensor.device.type for _, tensor in shared} == {"meta"}
+    assert len(shared) > 100
+
+
+def test_losses_are_of_whole_numbers_where_the_network_has_half_ones(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A convolution in bfloat16 would round alpha to steps of 1/256, and its gradient with it."""
+    seen = {}
+
+    def note(alpha: torch.Tensor, *_: torch.Tensor) -> dict[str, torch.Tensor]:
+        seen["alpha"], seen["made"] = (
+            alpha.dtype,
+            torch.nn.functional.conv2d(alpha, alpha[:1, :, :1, :1]).dtype,
+        )
+        return {"unknown_l1": alpha.mean()}
+
+    monkeypatch.setattr("mematte.train.module.matting_losses", note)
+    module = MattingTraining(recipe, Start(MEMatte(recipe.spec)), Discs())
+    batch = CropBatch.of([Discs().sample(np.random.default_rng(0), 96)])
+
+    with torch.autocast("cpu", torch.bfloat16):
+        module.training_step(batch, 0)
+
+    assert seen == {"alpha": torch.float32, "made": torch.float32}

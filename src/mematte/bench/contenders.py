@@ -39,7 +39,7 @@ class QuarterEngine(Engine):
 
 
 def contender(name: str) -> Run:
-    """Make a contender ready.
+    """Make a contender ready, on the CPU.
 
     Args:
         name: "mematte:SPEC:PRECISION" (random weights, in routed blocks a quarter attends),
@@ -55,10 +55,10 @@ def contender(name: str) -> Run:
     if kind == "vitmatte":
         return _vitmatte(size)
     if kind == "weights":
-        return _run_engine(Engine(load_weights(size), precision=precision or "auto"))
+        return _run_engine(Engine(load_weights(size), device="cpu", precision=precision or "auto"))
     torch.manual_seed(0)
     weights = weights_of(MEMatte(SPECS[size]), name=size, licence="none: random")
-    return _run_engine(QuarterEngine(weights, precision=precision or "auto"))
+    return _run_engine(QuarterEngine(weights, device="cpu", precision=precision or "auto"))
 
 
 def check_name(name: str) -> None:

@@ -174,6 +174,8 @@ def _best(work: Callable[[], object], device: torch.device, repeats: int) -> flo
         work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
+        elif device.type == "mps":
+            torch.mps.synchronize()
         times.append(time.perf_counter() - start)
     return min(times)
 

@@ -211,9 +211,10 @@ def _milliseconds(work: Callable[[], _Done], device: torch.device) -> tuple[floa
         done = work()
         return 1000 * (time.perf_counter() - start), done
     begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    begun.record()
+    stream = torch.cuda.current_stream(device)  # of this device, which need not be the current one
+    begun.record(stream)
     done = work()
-    ended.record()
+    ended.record(stream)
     ended.synchronize()
     return float(begun.elapsed_time(ended)), done
 

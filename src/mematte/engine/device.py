@@ -58,8 +58,8 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """
     if name == "auto":
         if device.type == "cuda":
-            # Without this PyTorch also counts what it emulates, slower than float32.
-            native = torch.cuda.is_bf16_supported(including_emulation=False)
+            # `is_bf16_supported` would ask the current device, which may be another card.
+            native = torch.version.hip is not None or torch.cuda.get_device_properties(device).major >= 8
             return torch.bfloat16 if native else torch.float16
         return torch.bfloat16 if device.type == "cpu" and _bfloat16_pays() else torch.float32
     if name not in PRECISIONS:
@@ -76,7 +76,7 @@ def exact(device: torch.device) -> Iterator[None]:
     """Within, float32 is float32 on CUDA too, not TF32's ten bits of mantissa; settings return afterwards.
 
     Attention leaves cuDNN out: that prepares itself for each new number of tokens, and every picture has
-    others that attend.
+    others that attend. Nor are convolutions tried out for each new size of a tile, as training does.
     """
     if device.type != "cuda":
         yield
@@ -84,13 +84,15 @@ def exact(device: torch.device) -> Iterator[None]:
     attribute, exactly = ("fp32_precision", "ieee") if _has_precisions() else ("allow_tf32", False)
     switches: tuple[Any, ...] = (torch.backends.cuda.matmul, _convolutions())
     before = [getattr(switch, attribute) for switch in switches]
-    cudnn_attends = torch.backends.cuda.cudnn_sdp_enabled()
+    cudnn_attends, tries_out = torch.backends.cuda.cudnn_sdp_enabled(), torch.backends.cudnn.benchmark
     try:
         for switch in switches:
             setattr(switch, attribute, exactly)
         torch.backends.cuda.enable_cudnn_sdp(False)
+        torch.backends.cudnn.benchmark = False
         yield
     finally:
+        torch.backends.cudnn.benchmark = tries_out
         torch.backends.cuda.enable_cudnn_sdp(cudnn_attends)
         for switch, setting in zip(switches, before, strict=True):
             setattr(switch, attribute, setting)
@@ -109,7 +111,8 @@ def allocating_at_most(device: torch.device, more_bytes: int) -> Iterator[None]:
         return
     # PyTorch's functions about limits ask for a device's number.
     device = torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
-    before = torch.cuda.get_per_process_memory_fraction(device) if _knows_its_limit() else 1.0
+    # Asynchronous allocation tells a limit beyond all memory where there is none.
+    before = min(1.0, torch.cuda.get_per_process_memory_fraction(device)) if _knows_its_limit() else 1.0
     total = torch.cuda.get_device_properties(device).total_memory
     # What is reserved, allocated or not, counts against the limit.
     limit = (torch.cuda.memory_reserved(device) + max(0, more_bytes)) / total

@@ -153,7 +153,7 @@ def _attended(block: RoutedBlock, flat: Tensor, chosen: Tensor, plan: Plan) -> T
     key_value = flat.new_empty((1, len(chosen), 2 * flat.shape[1]))
     for piece in spans(len(chosen), plan.pieces.piece_tokens):
         key_value[:, piece] = attention.key_value(block.norm1(tokens[None, piece]))
-    for piece in spans(len(chosen), plan.pieces.piece_tokens):
+    for piece in spans(len(chosen), plan.queries_at_once(len(chosen))):
         query = attention.query(block.norm1(tokens[None, piece]))
         tokens[piece] += attention.look(query, key_value)[0]
     return tokens

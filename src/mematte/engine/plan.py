@@ -52,6 +52,7 @@ class Job:
     spec: ModelSpec
     value_bytes: int = 4  # 4 for float32, 2 for bfloat16 and float16
     on_gpu: bool = False
+    makes_scores: bool = False  # attention's, all at once, as MPS does: not a block of them after another
     max_global_tokens: int | None = None  # None: the published cap
     beside_bytes: int = 0  # what the caller will keep meanwhile and does not keep yet, such as the alpha
     row_bytes: int = 0  # what a row of the photo and the trimap take that are read from files in bands
@@ -127,6 +128,10 @@ class Plan:
     def patch(self) -> int:
         """Pixels per token and axis."""
         return self.job.spec.patch
+
+    def queries_at_once(self, tokens: int) -> int:
+        """How many of so many attending tokens look at all of them at once."""
+        return max(1, _queries_at_once(self.job, self.pieces, self.pieces.piece_tokens, tokens))
 
     @property
     def peak_bytes(self) -> int:
@@ -228,9 +233,12 @@ def needs(job: Job, pieces: Pieces, tile: tuple[int, int] | None = None) -> dict
     waiting = dict.fromkeys(transient, 0)
     waiting["embed"] = height * spec.patch * job.row_bytes
     if "R" in spec.blocks:
-        attending = min(pieces.max_global_tokens, tokens) * token
+        most = min(pieces.max_global_tokens, tokens)
+        attending = most * token
         transient["route"] = piece * _ROUTER * token
-        transient["attend"] = min(piece, pieces.max_global_tokens) * _QUERY * token
+        queries = _queries_at_once(job, pieces, piece, most)
+        scores = 3 * spec.heads * most * job.value_bytes if job.makes_scores else 0
+        transient["attend"] = queries * (_QUERY * token + scores)
         transient["refine"] = around(HALO_TOKENS) * _REFINE * token
         waiting["route"] = tokens * _TOKEN_BYTES
         waiting["attend"] = 3 * attending + tokens * _TOKEN_BYTES
@@ -246,6 +254,14 @@ def needs(job: Job, pieces: Pieces, tile: tuple[int, int] | None = None) -> dict
         "decode": kept + int(_decoder_bytes(job, pieces, tile)),
         **({"colours": kept - job.map_bytes + _colours_bytes(job)} if job.colours else {}),
     }
+
+
+def _queries_at_once(job: Job, pieces: Pieces, piece: int, attending: int) -> int:
+    """How many of the attending tokens look at all of them at once, in pieces of `piece` tokens."""
+    queries = min(piece, attending)
+    if not job.makes_scores:
+        return queries
+    return min(queries, max(1, pieces.scores // (job.spec.heads * max(1, attending))))
 
 
 def _colours_bytes(job: Job) -> int:

@@ -272,6 +272,8 @@ class Engine:
                     ) from error
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
+            elif self.device.type == "mps":
+                torch.mps.empty_cache()
             retries.append(f"{ran_out}; tried again within {show_memory(plan.memory)}")
 
     def enlargement(self, size: tuple[int, int]) -> Literal[1, 2, 3]:
@@ -289,6 +291,7 @@ class Engine:
             spec=self.spec,
             value_bytes=self.precision.itemsize,
             on_gpu=self._is_gpu,
+            makes_scores=self.device.type == "mps",
             max_global_tokens=self.max_global_tokens,
             beside_bytes=beside_bytes,
             row_bytes=row_bytes,
@@ -433,6 +436,8 @@ _OUT_OF_MEMORY = (
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
+    "unable to find an engine to execute this computation",  # none of cuDNN's got the memory to work in
+    "MPS backend out of memory",
 )
 
 

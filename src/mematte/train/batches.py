@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from mematte.data.crops import Crop
 
+from .carry import carried
 from .on_device import Batch, RawBatch, collate
 from .recipe import REPEATED_AFTER, Crops, Recipe
 
@@ -58,7 +60,7 @@ class CropBatch:
 
     def to(self, device: torch.device | str) -> CropBatch:
         """The batch on another device."""
-        return self._each(lambda part: part.to(device, non_blocking=True))
+        return self._each(partial(carried, device=device))
 
     def pin_memory(self) -> CropBatch:
         """The batch in page-locked memory; `DataLoader(pin_memory=True)` calls it."""

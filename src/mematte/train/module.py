@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from copy import deepcopy
 from functools import partial
 from typing import Any, cast
 
@@ -14,12 +15,12 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import clip_grad_norm_
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from mematte.errors import TrainingError
-from mematte.model import MEMatte, gumbel
+from mematte.model import gumbel
 from mematte.model.router import Decide, everyone
+from mematte.processes import CAN_FORK
 from mematte.weights import Weights
 from mematte.weights.checkpoint import weights_of
 
@@ -33,8 +34,6 @@ from .recipe import REPEATED_AFTER, Recipe
 from .start import Start
 
 log = logging.getLogger("mematte.train")
-
-Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class MattingTraining(LightningModule):
@@ -65,8 +64,7 @@ class MattingTraining(LightningModule):
                 if isinstance(module, _BatchNorm):
                     module.eval()
         self.start = start
-        self.average = AveragedModel(self.network, multi_avg_fn=self._move_average, use_buffers=True)
-        self.average.requires_grad_(False)
+        self.average = deepcopy(self.network).requires_grad_(False)
         # In a list, the teacher is no part of what is trained, saved and counted.
         self._teacher = [] if teacher is None else [teacher]
         for frozen in self._teacher:
@@ -121,7 +119,7 @@ class MattingTraining(LightningModule):
         """From the step on that the run has reached. On a CPU the cores have enough to do without workers."""
         batches = Batches(self.source, self.recipe, self.global_step, rank(), ranks())
         on_gpu = self.device.type == "cuda"
-        return batch_loader(batches, self._workers() if on_gpu else 0, pin_memory=on_gpu)
+        return batch_loader(batches, self._workers() if on_gpu and CAN_FORK else 0, pin_memory=on_gpu)
 
     def _workers(self) -> int:
         """Processes that make this process's crops: a power of two where crops are repeated, so that each
@@ -141,8 +139,6 @@ class MattingTraining(LightningModule):
     def on_train_start(self) -> None:
         """The clock of a run of so many minutes starts."""
         self._began = time.monotonic()
-        # The average asks for its count at every update: on a GPU that would be a wait for all before it.
-        self.average.n_averaged = self.average.n_averaged.cpu()
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Set the rates of this step; the recipe's word counts, not that of a checkpoint."""
@@ -160,7 +156,8 @@ class MattingTraining(LightningModule):
             compose_on_device(batch) if isinstance(batch, RawBatch) else batch.tensors()
         )
         matting = self.network(self.start.inputs(pictures), self._decide(batch_idx % self.recipe.accumulate))
-        losses = matting_losses(matting.alpha.float(), truth, unknown)
+        with torch.autocast(self.device.type, enabled=False):  # a convolution would round alpha to 1/256
+            losses = matting_losses(matting.alpha.float(), truth, unknown)
         if matting.routings and self.recipe.routing != "everyone":
             shares = attending_shares(matting.routings)
             losses["routing"] = (
@@ -205,28 +202,34 @@ class MattingTraining(LightningModule):
             for parameter in parameters:
                 parameter.grad = None
             # What spoilt the gradient may have spoilt the running statistics too; the average's are whole.
-            for spoilt, whole in zip(self.network.buffers(), self.average.module.buffers(), strict=True):
+            for spoilt, whole in zip(self.network.buffers(), self.average.buffers(), strict=True):
                 spoilt.copy_(whole)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """One step, followed by the average."""
         super().optimizer_step(*args, **kwargs)
         if self._is_finite:
-            self.average.update_parameters(self.network)
+            self._move_average()
 
-    def _move_average(self, average: Tensors, current: Tensors, _updates: Tensor | int) -> None:
+    @torch.no_grad()
+    def _move_average(self) -> None:
         """Exponential, following closely at first, so that it soon forgets the start.
 
-        All at once: a GPU would wait for the launches of one after another.
+        All at once, and without a count on the device, as PyTorch's `AveragedModel` has: a GPU would wait for
+        the launches of one after another, and the computer for the GPU.
         """
         step = self.global_step
         follow = 1 - min(self.recipe.averaging, (1 + step) / (10 + step))
-        floats = [index for index, value in enumerate(average) if value.is_floating_point()]
-        if floats:
-            torch._foreach_lerp_([average[i] for i in floats], [current[i] for i in floats], follow)
-        for ours, theirs in zip(average, current, strict=True):
-            if not ours.is_floating_point():
-                ours.copy_(theirs)
+        pairs = [
+            (average, current)
+            for name in ("parameters", "buffers")
+            for average, current in zip(
+                getattr(self.average, name)(), getattr(self.network, name)(), strict=True
+            )
+            if average.is_floating_point()
+        ]
+        averages, currents = map(list, zip(*pairs, strict=True))
+        torch._foreach_lerp_(averages, currents, follow)
 
     def figures(self) -> dict[str, float]:
         """Means of losses and attending share since the last call, and the last gradient norm."""
@@ -236,7 +239,7 @@ class MattingTraining(LightningModule):
 
     def averaged_weights(self) -> Weights:
         """The averaged network as weights that can be used and shipped, with the record of this run."""
-        averaged = cast("MEMatte", self.average.module if self.recipe.averaging else self.network)
+        averaged = self.average if self.recipe.averaging else self.network
         record = {"recipe": self.recipe.record(), "steps": self.global_step}
         return weights_of(
             averaged,

@@ -85,8 +85,9 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_lerp_(averages, gradients, 1 - momentum)
         ahead = torch._foreach_lerp(gradients, averages, momentum)
         joint = torch.zeros(sum(weight.numel() for weight in weights), device=weights[0].device)
+        # Laid out as the weights are: all can be added at once then.
         directions = [
-            part.view_as(weight)
+            part.as_strided(weight.shape, weight.stride())
             for weight, part in zip(weights, joint.split([weight.numel() for weight in weights]), strict=True)
         ]
         shapes = [(len(weight), weight[0].numel()) for weight in weights]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import Callback, Trainer
@@ -19,7 +19,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from mematte.engine.device import choose_device, choose_precision
 from mematte.errors import MatteError, OutputError, TrainingError
-from mematte.processes import users_error
+from mematte.processes import CAN_FORK, users_error
 
 from .batches import Source
 from .checkpoints import CHECKPOINT, WholeCheckpoints
@@ -49,9 +49,10 @@ def train(
         recipe: what to do.
         folder: the run's; made if missing. It gets recipe.json, checkpoint.ckpt, log.jsonl, TensorBoard's
             events, weights.safetensors and, with validation, best.safetensors.
-        device: "auto", "cpu", "cuda" or "mps".
-        devices: GPUs, or processes on a CPU; 0 = all GPUs, or one process per core. Under `torchrun`, which
-            starts the processes itself, on one machine or several, its word counts.
+        device: "auto", "cpu", "cuda", "mps", or one of several GPUs, as "cuda:1".
+        devices: GPUs, or processes on a CPU; 0 = all GPUs, or one process per core (one where the system
+            cannot fork them). Under `torchrun`, which starts the processes itself, on one machine or several,
+            its word counts.
         workers: processes that make the crops of each GPU; 0 = its share of the cores.
         source: of the crops; None = what the recipe's folders hold.
 
@@ -65,30 +66,23 @@ def train(
         OutputError: the folder cannot be written to.
     """
     recipe.check()
-    accelerator = choose_device(device).type
-    started_outside = "LOCAL_WORLD_SIZE" in os.environ  # by torchrun
-    nodes = 1
-    if started_outside:
-        devices = int(os.environ["LOCAL_WORLD_SIZE"])
-        nodes = int(os.environ["WORLD_SIZE"]) // devices
-    elif not devices:
-        everything = {"cuda": torch.cuda.device_count(), "cpu": os.cpu_count() or 1}
-        devices = everything.get(accelerator, 1)
-    _check_division(recipe, devices * nodes)
+    where = _where(device, devices)
+    devices, ranks = where.devices, where.devices * where.nodes
+    accelerator = where.device.type
+    _check_division(recipe, ranks)
     _prepare(folder, recipe)
 
     start = starting_point(recipe)
     teacher = frozen_teacher(recipe)
     half = _precision(recipe, accelerator) != "32-true"
-    here = torch.device(accelerator)
     check_memory(
         measure_need(start.network, recipe, half, teacher is not None),
         recipe,
-        available_bytes(here, devices if accelerator == "cpu" else 1),
-        devices * nodes,
+        available_bytes(where.own_device(), devices if accelerator == "cpu" else 1),
+        ranks,
         f"the {accelerator}",
     )
-    forks = accelerator == "cpu" and devices > 1 and not started_outside
+    forks = accelerator == "cpu" and devices > 1 and not where.started_outside
     checkpoints = WholeCheckpoints()
     callbacks: list[Callback] = [
         ModelCheckpoint(
@@ -104,9 +98,9 @@ def train(
         callbacks.insert(0, Validation(Path(recipe.validation), recipe.validate_every, folder))
     trainer = Trainer(
         accelerator="gpu" if accelerator == "cuda" else accelerator,
-        devices=devices,
-        num_nodes=nodes,
-        strategy=_strategy(accelerator, devices * nodes, forks),
+        devices=[where.device.index] if where.is_one_gpu else devices,
+        num_nodes=where.nodes,
+        strategy=_strategy(accelerator, ranks, forks),
         precision=_precision(recipe, accelerator),
         max_steps=recipe.steps,
         accumulate_grad_batches=recipe.accumulate,
@@ -142,6 +136,56 @@ def train(
             f"runs out. `mematte train --resume {folder}` goes on from the last checkpoint, if there is one."
         ) from None
     return folder / WEIGHTS
+
+
+class _Where(NamedTuple):
+    """Where a run's processes are."""
+
+    device: torch.device  # with a number: that one GPU alone
+    devices: int  # processes on each machine
+    nodes: int = 1  # machines
+    started_outside: bool = False  # by torchrun
+
+    @property
+    def is_one_gpu(self) -> bool:
+        """Whether it is named by its number."""
+        return ":" in str(self.device)
+
+    def own_device(self) -> torch.device:
+        """That of this process, which Lightning or torchrun has numbered, where there are several."""
+        if self.device.type != "cuda" or self.is_one_gpu:
+            return self.device
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+
+
+def _where(device: str, devices: int) -> _Where:
+    """What `train` is told -> where it runs.
+
+    Raises:
+        DeviceError: there is no such device.
+        TrainingError: the system cannot start so many processes, or one GPU is to have several.
+    """
+    chosen = choose_device(device)
+    if "LOCAL_WORLD_SIZE" in os.environ:
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        where = _Where(chosen, devices, int(os.environ["WORLD_SIZE"]) // devices, started_outside=True)
+    elif devices:
+        where = _Where(chosen, devices)
+    elif str(chosen) == "cuda":
+        where = _Where(chosen, torch.cuda.device_count())
+    else:
+        where = _Where(chosen, (os.cpu_count() or 1) if chosen.type == "cpu" and CAN_FORK else 1)
+    ranks = where.devices * where.nodes
+    if where.is_one_gpu and ranks > 1:
+        raise TrainingError(
+            f"{device} is one GPU, and the run is to have {ranks} processes. Say --device cuda, and with "
+            "CUDA_VISIBLE_DEVICES which GPUs there are."
+        )
+    if chosen.type == "cpu" and where.devices > 1 and not (CAN_FORK or where.started_outside):
+        raise TrainingError(
+            f"This system cannot fork, so that there is one process, not {where.devices}: --devices 1."
+        )
+    return where
 
 
 def resumed(folder: Path) -> Recipe:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from mematte.train.carry import carried
+
 
 class Draws:
     """Random numbers for B samples, each from the sample's own seed; all on the CPU."""
@@ -50,8 +52,8 @@ def change_chosen(
     """Pictures of which the chosen ones are changed; each argument has one row per sample of the batch."""
     if not len(chosen):
         return pictures
-    at = chosen.to(pictures.device)
-    rows = (argument[chosen].to(pictures.device, non_blocking=True) for argument in arguments)
+    at = carried(chosen, pictures.device)
+    rows = (carried(argument[chosen], pictures.device) for argument in arguments)
     return pictures.index_copy(0, at, change(pictures[at], *rows))
 
 

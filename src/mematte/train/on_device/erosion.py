@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mematte.train.carry import carried
+
 
 def squared_distance(masks: Tensor, limits_px: Tensor) -> Tensor:
     """(P, H, W) squared distance of each pixel from its mask's nearest False one, as integers.
@@ -21,7 +23,7 @@ def squared_distance(masks: Tensor, limits_px: Tensor) -> Tensor:
     reach, (height, width) = limits[0], masks.shape[1:]
     # Half the bytes where the numbers are small enough: memory is what this costs.
     kind = torch.int16 if 2 * (reach + 1) ** 2 < 2**15 else torch.int32
-    masks = masks[order.to(masks.device)]
+    masks = masks[carried(order, masks.device)]
     rows = torch.arange(height, dtype=torch.int32, device=masks.device).view(-1, 1)
     # Along columns: the last False row above, the next one below.
     above = torch.where(masks, -reach - 1, rows).cummax(dim=-2).values
@@ -36,7 +38,7 @@ def squared_distance(masks: Tensor, limits_px: Tensor) -> Tensor:
         right = padded[:count].narrow(-1, reach + step, width)
         part = nearest[:count]
         torch.minimum(part, torch.minimum(left, right).add_(step * step), out=part)
-    return nearest[order.argsort().to(masks.device)]
+    return nearest[carried(order.argsort(), masks.device)]
 
 
 def eroded(masks: Tensor, radius_px: Tensor, limits_px: Tensor) -> Tensor:

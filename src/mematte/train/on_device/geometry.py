@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mematte.data.published import ANGLE_DEGREES, SCALES, SHEAR_DEGREES
+from mematte.train.carry import carried
 
 from .draws import Draws
 
@@ -37,7 +38,7 @@ def affine(tiles: Tensor, matrices: Tensor, size_px: int) -> Tensor:
         (B, 4, S, S). With the unit matrix exactly the middle of the tile, where T - S is even.
     """
     count, side = tiles.shape[:2]
-    matrices = matrices.to(tiles.device)
+    matrices = carried(matrices, tiles.device)
     steps = torch.arange(size_px, device=tiles.device) - (size_px - 1) / 2
     along_x, along_y = steps.view(1, 1, -1), steps.view(1, -1, 1)
     corner, part = [], []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -38,10 +39,7 @@ def through_jpeg(pictures: Tensor, quality: Tensor) -> Tensor:
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     chroma = torch.cat(((blue - luma) / 1.772, (red - luma) / 1.402), dim=1)
     factor = per_sample((200 - 2 * quality) / 100)
-    tables = [
-        (torch.tensor(table, device=pictures.device) * factor).round().clamp(min=1)
-        for table in (_LUMA, _CHROMA)
-    ]
+    tables = [(table * factor).round().clamp(min=1) for table in _tables(pictures.device)]
     luma = _quantised(luma - 128, tables[0]) + 128
     blueness, redness = (
         F.interpolate(_quantised(F.avg_pool2d(chroma, 2), tables[1]), scale_factor=2, mode="bilinear")
@@ -50,6 +48,12 @@ def through_jpeg(pictures: Tensor, quality: Tensor) -> Tensor:
     green = (luma - 0.299 * red - 0.114 * blue) / 0.587
     decoded = torch.cat((red, green, blue), dim=1)[..., :size_px, :size_px]
     return (decoded.round() / 255).clamp(0, 1)
+
+
+@cache  # while a number is carried to a GPU, PyTorch waits for all that it has begun
+@torch.inference_mode(mode=False)
+def _tables(device: torch.device) -> list[Tensor]:
+    return [torch.tensor(table, device=device) for table in (_LUMA, _CHROMA)]
 
 
 def _quantised(planes: Tensor, table: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import cv2
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from mematte.data.foregrounds import random_view
 from mematte.data.published import Backgrounds, Drawn
+from mematte.train.carry import carried
 
 Bytes = NDArray[np.uint8]
 
@@ -61,7 +63,7 @@ class RawBatch:
 
     def to(self, device: torch.device | str) -> RawBatch:
         """The batch with its pictures on another device."""
-        return self._each(lambda pictures: pictures.to(device, non_blocking=True))
+        return self._each(partial(carried, device=device))
 
     def pin_memory(self) -> RawBatch:
         """The batch with its pictures in page-locked memory; `DataLoader(pin_memory=True)` calls it."""

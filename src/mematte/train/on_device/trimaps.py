@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mematte.train.carry import carried
+
 from .camera import LARGEST_SIGMA_PX, blur
 from .draws import Draws, change_chosen, per_sample
 from .erosion import eroded, painted
@@ -37,11 +39,11 @@ def make_trimap(alpha: Tensor, draws: Draws) -> Tensor:
 
     known = torch.cat((alpha >= 1, alpha <= 0), dim=1)
     sigma_px, threshold = draws.uniform(unit, 6 * unit), draws.uniform(0.25, 0.75)
-    soft = _softened(alpha, sigma_px.to(device), 6 * unit)
-    guess = soft > per_sample(threshold.to(device))
-    known = torch.where(style["coarse"].to(device), torch.cat((guess, ~guess), dim=1), known)
-    wobble = torch.where(style["wobbly"].to(device), _wobble(draws, size_px, device), 1.0)
-    known = eroded(known, radius_px.to(device) * wobble, limits_px)
+    soft = _softened(alpha, carried(sigma_px, device), 6 * unit)
+    guess = soft > per_sample(carried(threshold, device))
+    known = torch.where(carried(style["coarse"], device), torch.cat((guess, ~guess), dim=1), known)
+    wobble = torch.where(carried(style["wobbly"], device), _wobble(draws, size_px, device), 1.0)
+    known = eroded(known, carried(radius_px, device) * wobble, limits_px)
     chosen, brush_px = draws.chosen(BRUSH_CHANCE), draws.ratio(2 * unit, 16 * unit)
     paint = partial(painted, limits_px=brush_px[chosen, None].expand(-1, 2))
     known = change_chosen(known, chosen, paint, per_sample(brush_px))
@@ -61,10 +63,12 @@ def _wobble(draws: Draws, size_px: int, device: torch.device) -> Tensor:
     """(B, 2, S, S) smooth factors on a radius within `WOBBLE`: slow bumps and quicker ones, mixed."""
     slow, quick = (
         F.interpolate(
-            draws.numbers(2 * cells**2).reshape(-1, 2, cells, cells).to(device), size=size_px, mode="bicubic"
+            carried(draws.numbers(2 * cells**2).reshape(-1, 2, cells, cells), device),
+            size=size_px,
+            mode="bicubic",
         )
         for cells in (3, 6)
     )
-    share = per_sample(draws.uniform(0, 1).to(device))
+    share = per_sample(carried(draws.uniform(0, 1), device))
     low, high = WOBBLE
     return (low + (high - low) * torch.lerp(slow, quick, share)).clamp(low, high)
