@@ -274,7 +274,7 @@ def test_what_does_not_fit_into_memory_goes_by_bands_and_gives_the_same(
     files = ("-o", "a.tif", "--cutout", "c.tif", "--routes", "r.png", "--report", "report.json")
     assert matte(*GOOD, *files).status == 0
     whole = contents(folder)
-    monkeypatch.setattr("mematte.engine.stays_in_memory", lambda *_: False)
+    monkeypatch.setattr("mematte.engine.plan_in_memory", lambda *_: None)
 
     result = matte(*GOOD, *files, "--force")
 
@@ -310,3 +310,30 @@ def test_enlarging_changes_the_matte_and_not_its_size(folder: Path, matte: Run) 
     assert once.shape == twice.shape
     assert (once != twice).any()
     assert json.loads((folder / "report.json").read_text())["enlarged"] == 2
+
+
+def test_what_colours_take_is_planned_and_reported(folder: Path, matte: Run) -> None:
+    files = ("-o", "a.png", "--report", "r.json", "--force")
+    assert matte(*GOOD, *files).status == 0
+    plain = json.loads((folder / "r.json").read_text())
+    assert matte(*GOOD, *files, "--cutout", "c.png").status == 0
+
+    coloured = json.loads((folder / "r.json").read_text())
+
+    assert coloured["planned_bytes"] > plain["planned_bytes"] + 50_000_000
+    assert coloured["peak_bytes"] >= plain["peak_bytes"]
+
+
+def test_an_exr_with_more_than_its_display_window_is_matted(folder: Path, matte: Run) -> None:
+    light = np.random.default_rng(0).random((HEIGHT + 20, WIDTH + 30, 3), dtype=np.float32)
+    spec = oiio.ImageSpec(WIDTH + 30, HEIGHT + 20, 3, "half")
+    spec.x, spec.y, spec.full_width, spec.full_height = -15, -10, WIDTH, HEIGHT
+    output = oiio.ImageOutput.create("over.exr")
+    output.open("over.exr", spec)
+    output.write_image(light)
+    output.close()
+
+    result = matte("over.exr", GOOD[1], "-o", "a.tif", "--max-pixels", (HEIGHT + 20) * (WIDTH + 30))
+
+    assert result.status == 0, result.err
+    assert header(folder / "a.tif")[:2] == (HEIGHT, WIDTH)

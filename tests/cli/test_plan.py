@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mematte.engine import Job
+from mematte.model import TINY
+
 from .conftest import Run
 
 
@@ -100,3 +103,27 @@ def test_what_cannot_be_planned_is_one_line(plan: Run, arguments: list[str], wor
     assert result.status == 1
     assert words in result.message
     assert "Traceback" not in result.err
+
+
+def test_a_picture_that_is_shown_enlarged_is_planned_so(plan: Run) -> None:
+    once, twice = (
+        json.loads(plan("300x200", "--memory", "3GB", "--enlarge", factor, "--json").out)
+        for factor in ("1", "2")
+    )
+
+    assert (once["enlarged"], twice["enlarged"]) == (1, 2)
+    assert once["size"] == twice["size"] == {"width": 300, "height": 200}
+    assert twice["padded"]["width"] == 608
+    assert (
+        "shown to the network at 2 times its size" in plan("300x200", "--memory", "3GB", "--enlarge", "2").out
+    )
+
+
+def test_where_memory_does_not_suffice_to_enlarge_the_plan_says_so(
+    plan: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mematte.engine.job_in_memory", lambda *_: Job((10**6, 10**6), TINY))
+
+    result = plan("300x200", "--memory", "3GB", "--enlarge", "2")
+
+    assert "not shown at 2 times its size, for which the memory does not suffice" in result.out

@@ -80,7 +80,7 @@ def test_the_table_has_the_numbers_that_programs_get(explain: Run) -> None:
 
 def test_a_photo_in_bands_takes_the_same_routes(folder: Path, explain: Run, monkeypatch) -> None:
     whole = json.loads(explain(*GOOD, "--json", "-o", "whole.png").out)
-    monkeypatch.setattr(engine, "stays_in_memory", lambda *_: False)
+    monkeypatch.setattr(engine, "plan_in_memory", lambda *_: None)
 
     bands = json.loads(explain(*GOOD, "--json", "-o", "bands.png").out)
 

@@ -440,11 +440,12 @@ def test_small_pictures_are_shown_larger_where_the_weights_ask_for_it(weights) -
 @pytest.mark.parametrize("factor", [2, 3])
 def test_an_enlarged_matte_is_the_mean_of_what_the_network_sees(weights, factor) -> None:
     image, trimap = picture(40, 50), np.full((40, 50), 128, np.uint8)
-    large = cv2.resize(image, (factor * 50, factor * 40), interpolation=cv2.INTER_CUBIC)
+    size = (factor * 50, factor * 40)
+    large = cv2.resize(image / np.float32(255), size, interpolation=cv2.INTER_CUBIC).clip(0, 1)
 
     matte = Engine(weights, device="cpu", precision="float32", enlarge=factor)(image, trimap)
 
-    seen = in_one_piece(weights, large, np.full((factor * 40, factor * 50), 128, np.uint8))
+    seen = in_one_piece(weights, 255 * large, np.full((factor * 40, factor * 50), 128, np.uint8))
     parts = [seen[down::factor, right::factor] for down in range(factor) for right in range(factor)]
     means = sum(parts) / factor**2
     assert matte.report.unknown_share == 1
@@ -502,3 +503,40 @@ def test_the_result_does_not_depend_on_how_many_look_at_once(weights, engine, mo
     )
 
     assert np.abs(there(image, trimap).alpha - expected).max() < 1e-5
+
+
+def test_callers_settings_of_pytorch_change_nothing(weights, engine) -> None:
+    image, trimap = picture(40, 50), banded_trimap(40, 50)
+    expected = engine(image, trimap).alpha
+
+    with torch.autocast("cpu", torch.bfloat16):
+        assert np.array_equal(engine(image, trimap).alpha, expected)
+    with torch.device("meta"):
+        assert np.array_equal(engine(image, trimap).alpha, expected)
+        assert np.array_equal(
+            Engine(weights, device="cpu", precision="float32")(image, trimap).alpha, expected
+        )
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert np.array_equal(engine(image, trimap).alpha, expected)
+        assert np.array_equal(
+            Engine(weights, device="cpu", precision="float32")(image, trimap).alpha, expected
+        )
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("enlarge", [2.0, True, "2"])
+def test_an_enlargement_is_a_whole_number(weights, enlarge) -> None:
+    with pytest.raises(InputError, match='"auto", 1, 2 or 3'):
+        Engine(weights, device="cpu", enlarge=enlarge)
+
+
+def test_colours_leave_pytorchs_threads_as_they_were(engine) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        _ = engine(picture(40, 50), banded_trimap(40, 50)).foreground
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)

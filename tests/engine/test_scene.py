@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from mematte.engine.scene import Scene
+from mematte.engine.scene import Scene, enlarged
 from mematte.image import Picture, Trimap
+from mematte.image.color import srgb_to_linear
+from mematte.image.picture import displayed
 from mematte.weights import Preprocessing
 
 from .test_run import banded_trimap, picture
@@ -24,3 +26,24 @@ def test_what_is_carried_as_bytes_is_what_is_prepared_here(window) -> None:
     torch.testing.assert_close(carried, prepared, rtol=1e-6, atol=1e-6)
     assert carried.is_contiguous(memory_format=torch.channels_last)
     assert np.count_nonzero(carried[0, 3].numpy()) > 0
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_what_is_enlarged_does_not_depend_on_how_it_is_stored(factor) -> None:
+    pixels, trimap = picture(30, 40), Trimap(banded_trimap(30, 40))
+    light = srgb_to_linear(pixels / np.float32(255))
+    bright = np.where(pixels == 255, np.float32(60), light)  # highlights that the network sees as white
+
+    from_bytes, *others = (
+        displayed(enlarged(photo, trimap, factor)[0].pixels, False)
+        for photo in (
+            Picture(pixels),
+            Picture(pixels.astype(np.uint16) * 257),
+            Picture(light, linear=True),
+            Picture(bright, linear=True),
+        )
+    )
+
+    assert from_bytes.shape == (30 * factor, 40 * factor, 3)
+    for other in others:
+        assert np.abs(other - from_bytes).max() < 1e-5

@@ -32,7 +32,7 @@ print(json.dumps(said))
 @pytest.mark.skipif(
     sys.platform == "win32", reason="needs a limit on file sizes, which Windows does not have"
 )
-@pytest.mark.parametrize("limit_bytes", [50, 20_000])
+@pytest.mark.parametrize("limit_bytes", [0, 50, 20_000])
 def test_a_disk_that_fills_up_is_an_error_and_leaves_everything_as_it_was(
     tmp_path: Path, limit_bytes: int
 ) -> None:

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mematte.errors import SizeMismatchError, TrimapError
+from mematte.errors import MatteError, SizeMismatchError, TrimapError
 from mematte.image import (
     BACKGROUND,
     FOREGROUND,
     UNKNOWN,
+    Picture,
     Trimap,
     as_mask,
     as_trimap,
@@ -271,3 +272,11 @@ def test_the_alpha_of_a_trimap_is_a_note_after_the_scan(tmp_path: Path) -> None:
     with open_trimap(tmp_path / "t.png") as trimap:
         trimap.scan()
         assert trimap.notes == ("the trimap's own alpha channel is ignored",)
+
+
+@pytest.mark.parametrize(("highest", "advice"), [(255.0, "Divide by 255"), (2.0, "Divide by 2")])
+def test_floats_that_go_beyond_one_are_neither_mask_nor_trimap(highest: float, advice: str) -> None:
+    levels = np.linspace(0, highest, 900, dtype=np.float32).reshape(30, 30)
+    for read in (as_mask, as_trimap):
+        with pytest.raises(MatteError, match=advice):
+            read(Picture(np.repeat(levels[..., None], 3, axis=2), linear=True))

@@ -393,3 +393,56 @@ def test_only_webp_and_jpeg_xl_take_memory_for_the_whole() -> None:
     assert encoder_bytes("c.jxl", "alpha", size, 16) > 1e9
     with pytest.raises(OutputError, match="cannot hold an alpha"):
         encoder_bytes("a.jpg", "alpha", size)
+
+
+def saved(path: Path, x: float, y: float, **attributes: object) -> Picture:
+    spec = oiio.ImageSpec(30, 20, 3, "half" if path.suffix == ".exr" else "uint8")
+    for name, value in {"XResolution": x, "YResolution": y, "ResolutionUnit": "in", **attributes}.items():
+        spec.attribute(name, value)
+    output = oiio.ImageOutput.create(str(path))
+    output.open(str(path), spec)
+    output.write_image(np.zeros((20, 30, 3), np.uint8))
+    output.close()
+    return read_picture(path)
+
+
+@pytest.mark.parametrize("source", [".png", ".tif", ".jpg"])
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".exr"])
+def test_resolution_is_the_same_in_every_format(
+    tmp_path: Path, colors: np.ndarray, source: str, suffix: str
+) -> None:
+    photo = saved(tmp_path / f"p{source}", 300.0, 300.0)
+
+    write_picture(tmp_path / f"c{suffix}", colors, like=photo)
+
+    resolution = read_picture(tmp_path / f"c{suffix}").metadata.resolution
+    assert resolution is not None
+    assert resolution[:2] == pytest.approx((300, 300), rel=0.01)
+    assert resolution[2] == "in"
+
+
+def test_resolution_in_centimetres_and_of_a_picture_on_its_side(tmp_path: Path, colors: np.ndarray) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((17, 13, 3), np.uint8)).save(tmp_path / "p.jpg", exif=exif, dpi=(300, 150))
+    photo = read_picture(tmp_path / "p.jpg")
+    assert photo.metadata.resolution == (150, 300, "in")
+
+    write_picture(tmp_path / "c.tif", colors, like=photo)
+    assert read_picture(tmp_path / "c.tif").metadata.resolution == (150, 300, "in")
+    metric = saved(tmp_path / "p.tif", 100.0, 100.0, ResolutionUnit="cm")
+    assert metric.metadata.resolution is not None
+    assert metric.metadata.resolution[:2] == pytest.approx((254, 254))
+
+
+def test_the_shape_of_an_exrs_pixels_is_kept_and_no_resolution_makes_one(
+    tmp_path: Path, colors: np.ndarray
+) -> None:
+    anamorphic = saved(tmp_path / "p.exr", 72.0, 144.0, PixelAspectRatio=2.0)
+    wide = saved(tmp_path / "p.jpg", 300.0, 150.0)
+
+    for name, photo in (("a.exr", anamorphic), ("b.exr", wide)):
+        write_picture(tmp_path / name, colors, like=photo)
+
+    assert read_picture(tmp_path / "a.exr").metadata.pixel_aspect == 2.0
+    assert read_picture(tmp_path / "b.exr").metadata.pixel_aspect == 1.0

@@ -9,7 +9,7 @@ import pytest
 from mematte.errors import TrainingError
 from mematte.model import BASE, TINY
 from mematte.model.spec import teacher
-from mematte.train import Crops, Recipe, changed
+from mematte.train import Crops, LossWeights, Recipe, changed
 from mematte.train.recipe import from_json, settings, to_json
 
 
@@ -94,6 +94,16 @@ def test_a_recipe_survives_its_file(recipe: Recipe) -> None:
         ({"learning_rate": 0.0}, "not positive"),
         ({"crops_per_drawing": 0}, "at least one"),
         ({"photograph_px": 20}, "photograph_px=20: 0 for their own size"),
+        ({"seed": -1}, "seed=-1 is negative"),
+        ({"gradient_norm": float("inf")}, "gradient_norm=inf is no finite number"),
+        ({"gradient_norm": 0.0}, "1e9 clips none"),
+        ({"weights": LossWeights(unknown_l1=float("nan"))}, "weights.unknown_l1=nan is no finite number"),
+        ({"weights": LossWeights(laplacian=-1.0)}, "weights.laplacian=-1.0 is negative"),
+        ({"save_every": 0}, "save_every=0: every so many steps"),
+        ({"layer_decay": 2.0}, "layer_decay=2.0 is above 1"),
+        ({"betas": (2.0, 0.9)}, "betas=[2.0, 0.9] are not in [0, 1)"),
+        ({"drops": ((0.5, -1.0),)}, "no factor is negative"),
+        ({"crops": (Crops(64, 2, 0.0), Crops(96, 2))}, "probabilities that are not positive"),
         ({"widen": True}, "needs the weights of a smaller network"),
         ({"freeze_batchnorm": True}, "there is no start="),
         ({"freeze_batchnorm": True, "start": "tiny", "sync_batchnorm": True}, "nothing for sync_batchnorm"),

@@ -482,3 +482,13 @@ def test_losses_are_of_whole_numbers_where_the_network_has_half_ones(
         module.training_step(batch, 0)
 
     assert seen == {"alpha": torch.float32, "made": torch.float32}
+
+
+def test_a_run_that_goes_on_reports_every_step_once(recipe: Recipe, tmp_path: Path) -> None:
+    longer = replace(recipe, steps=6, save_every=2, log_every=1)
+    with pytest.raises(KilledError):
+        run(longer, tmp_path, KilledAt(5 * recipe.crops[0].count))
+
+    run(longer, tmp_path)
+
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4, 5, 6]

@@ -226,6 +226,7 @@ def evaluate(
 
     Example: mematte evaluate AIM-500 --predictions my_alphas --format markdown
     """
+    from mematte.errors import OutputError
     from mematte.eval.datasets import open_data_set
     from mematte.eval.evaluate import Rules
     from mematte.eval.report import write_page
@@ -237,7 +238,9 @@ def evaluate(
     _check_together(method, predictions, trimap, trimap_from_alpha, html, scores)
     for path in tables or ():
         suffix = path.suffix.lower()
-        check_new_file(path, suffix if suffix in SUFFIXES else ".csv", "a table", force)
+        if suffix not in SUFFIXES:
+            raise OutputError(f"{path}: a table needs a name that ends in one of {', '.join(SUFFIXES)}.")
+        check_new_file(path, suffix, "a table", force)
     with Messages(quiet) as messages:
         data = open_data_set(folder, layout, trimaps=trimap, trimap_radius_px=trimap_from_alpha)
         _tell(data, messages)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-import math
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,7 +79,7 @@ def read_whole(photo: PictureFile, known: TrimapRows, messages: Messages) -> tup
     """Photo and trimap as a whole."""
     from mematte.image import Trimap, read_picture
 
-    picture = read_picture(photo.path, max_pixels=math.prod(photo.size))
+    picture = read_picture(photo.path, max_pixels=sys.maxsize)  # its size was accepted when it was opened
     messages.note(photo.path, picture.notes)
     levels = known if isinstance(known, Trimap) else Trimap(known.level_rows(slice(0, photo.size[0])))
     return picture, levels

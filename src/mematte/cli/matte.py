@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,7 +83,7 @@ def matte(
     Example: mematte matte cat.tif --mask cat_mask.png --cutout cat.exr --composite new.jpg --over beach.jpg
     """
     from mematte import load
-    from mematte.engine import stays_in_memory
+    from mematte.engine import plan_in_memory
     from mematte.image import DEFAULT_MAX_PIXELS, open_picture
 
     guide = guide_of(image, trimap, mask, radius)
@@ -117,14 +118,17 @@ def matte(
             )
         if routes is not None:
             check_routed(engine, "--routes")
-        if stays_in_memory(engine, photo, known, results_of(outputs, behind)):
+        if at_once := plan_in_memory(engine, photo, known, results_of(outputs, behind)):
             with messages.stage("read", f"Reading {image.name}"):
                 whole = read_whole(photo, known, messages)
             with messages.stage("matte", "Matting") as progress:
                 result = engine(*whole, progress=progress)
-            done, routings = result.report, result.routings
-            messages.warn(done.warnings)
-            write_outputs(outputs, result, behind, inputs, force, messages)
+            messages.warn(result.report.warnings)
+            planned = replace(
+                result.report, planned_bytes=max(result.report.planned_bytes, at_once.peak_bytes)
+            )
+            result, routings = replace(result, report=planned), result.routings
+            done = write_outputs(outputs, result, behind, inputs, force, messages)
         else:
             done, routings = stream_outputs(
                 outputs, engine, photo, known, scan, behind, inputs, force, messages

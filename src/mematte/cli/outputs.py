@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,7 +105,7 @@ def write_outputs(
     inputs: Mapping[str, Path | str | None],
     force: bool,
     messages: Messages,
-) -> None:
+) -> Report:
     """Write all outputs, and name each on stdout once it is whole.
 
     Args:
@@ -114,6 +115,9 @@ def write_outputs(
         inputs: what was read, by role, for the report.
         force: whether existing files may be replaced.
         messages: told how far the work is.
+
+    Returns:
+        The matte's report with the peak of all this.
 
     Raises:
         OutputError: one cannot be written; it says which were, and those are whole.
@@ -133,6 +137,16 @@ def write_outputs(
             raise
         whole = ", ".join(str(output.path) for output in written)
         raise OutputError(f"{error} Written before it, and whole: {whole}.") from error
+    return _with_peak(matte.report)
+
+
+def _with_peak(report: Report) -> Report:
+    """The report with the memory that colours and files took too."""
+    from mematte.engine.memory import peak_process_bytes
+
+    if report.device != "cpu":  # what is allocated there, and nothing of this is
+        return report
+    return replace(report, peak_bytes=max(report.peak_bytes, peak_process_bytes()))
 
 
 def _write(
@@ -159,7 +173,7 @@ def _write(
             trimap = Trimap(matte.trimap)
             write_routes(output.path, matte.picture, trimap, matte.routings, matte.report, force)
         case "report":
-            report = report_of(matte.report, matte.routings, inputs, written, messages.seconds)
+            report = report_of(_with_peak(matte.report), matte.routings, inputs, written, messages.seconds)
             write_report(output.path, report, force)
 
 

@@ -12,6 +12,8 @@ import typer
 
 from .options import (
     DeviceOption,
+    Enlarge,
+    EnlargeOption,
     MaxGlobalTokensOption,
     MemoryOption,
     Precision,
@@ -46,13 +48,15 @@ def plan(
     device: DeviceOption = "auto",
     precision: PrecisionOption = Precision.auto,
     max_global_tokens: MaxGlobalTokensOption = None,
+    enlarge: EnlargeOption = Enlarge.auto,
     measure: Annotated[
         bool, typer.Option("--measure", help="Measure the rate anew: the kept one is of a busier time.")
     ] = False,
 ) -> None:
     """Say what a picture will take: memory by stage, operations, seconds. Nothing is matted.
 
-    Photo and trimap are taken as read and written in bands. Without --memory, a curve of memory against time.
+    Photo and trimap are taken as read and written in bands, or, where the network is shown them enlarged, as
+    kept in memory. Without --memory, a curve of memory against time.
     The seconds come from a rate that is measured on first use, in about a second, and kept.
 
     Example: mematte plan 6000x4000 --memory 1GB
@@ -69,11 +73,15 @@ def plan(
         precision=precision.value,
         memory=memory,
         max_global_tokens=max_global_tokens,
+        enlarge=enlarge.factor,
     )
-    job = _job_of_file(engine, image) if size is None else _job_of_size(engine, size)
-    plans = [engine.plan(job)] if memory is not None else _curve(engine, job)
+    jobs = _jobs_of_file(engine, image) if size is None else _jobs_of_size(engine, size, 8)
+    plans = [_plan(engine, jobs)] if memory is not None else _curve(engine, jobs[0])
     rate = rates(engine, fresh=measure)
-    described = [_described(each, rate, unknown, attending) for each in plans]
+    shown = engine.enlargement(jobs[-1].size)
+    described = [
+        _described(each, rate, unknown, attending, shown if each.job is jobs[0] else 1) for each in plans
+    ]
     if as_json:
         typer.echo(json.dumps(described[0] if memory is not None else described, indent=2))
     elif memory is not None:
@@ -98,19 +106,36 @@ def _size_written(image: str) -> tuple[int, int] | None:
     return height, width
 
 
-def _job_of_file(engine: Engine, image: str) -> Job:
-    from mematte.engine import Results, job_of_files
+def _jobs_of_file(engine: Engine, image: str) -> list[Job]:
+    from mematte.engine import Results, job_in_memory, job_of_files
     from mematte.image import open_picture
 
     with open_picture(image, max_pixels=10**12) as photo:
-        return job_of_files(engine, photo, None, Results(alpha=Path("alpha.tif")))
+        in_bands = job_of_files(engine, photo, None, Results(alpha=Path("alpha.tif")))
+        if engine.enlargement(photo.size) == 1:
+            return [in_bands]
+        return [job_in_memory(engine, photo.size, photo.bits), in_bands]
 
 
-def _job_of_size(engine: Engine, size: tuple[int, int]) -> Job:
-    """As of a photo of 8 bits, whose decoder takes nothing that counts."""
-    from mematte.engine import band_row_bytes
+def _jobs_of_size(engine: Engine, size: tuple[int, int], bits: int) -> list[Job]:
+    """The best first, as of a photo of so many bits, whose decoder takes nothing that counts."""
+    from mematte.engine import band_row_bytes, job_in_memory
 
-    return engine.job(size, row_bytes=band_row_bytes(size[1], 8) if engine.device.type == "cpu" else 0)
+    row_bytes = band_row_bytes(size[1], bits) if engine.device.type == "cpu" else 0
+    in_bands = engine.job(size, row_bytes=row_bytes)
+    return [in_bands] if engine.enlargement(size) == 1 else [job_in_memory(engine, size, bits), in_bands]
+
+
+def _plan(engine: Engine, jobs: Sequence[Job]) -> Plan:
+    """Of the first of the jobs whose memory suffices."""
+    from mematte.errors import BudgetError
+
+    for job in jobs[:-1]:
+        try:
+            return engine.plan(job)
+        except BudgetError:
+            pass  # it is not shown enlarged then
+    return engine.plan(jobs[-1])
 
 
 def _curve(engine: Engine, job: Job) -> list[Plan]:
@@ -133,12 +158,13 @@ def _curve(engine: Engine, job: Job) -> list[Plan]:
     return plans
 
 
-def _described(plan: Plan, rate: Rates, unknown: float, attending: float) -> dict[str, Any]:
+def _described(plan: Plan, rate: Rates, unknown: float, attending: float, enlarged: int) -> dict[str, Any]:
     from mematte.engine.cost import operations
 
     counted = operations(plan, unknown, attending)
     return {
-        "size": {"width": plan.job.size[1], "height": plan.job.size[0]},
+        "size": {"width": plan.job.size[1] // enlarged, "height": plan.job.size[0] // enlarged},
+        "enlarged": enlarged,
         "padded": {"width": plan.padded[1], "height": plan.padded[0]},
         "tokens": plan.job.tokens,
         "memory_bytes": plan.memory,
@@ -201,9 +227,16 @@ def _curve_table(engine: Engine, plans: Sequence[dict[str, Any]]) -> str:
 def _head(engine: Engine, said: dict[str, Any]) -> list[str]:
     width, height = said["size"].values()
     precision = str(engine.precision).removeprefix("torch.")
+    wanted = engine.enlargement((height, width))
+    if wanted == 1:
+        how = ""
+    elif said["enlarged"] > 1:
+        how = f", shown to the network at {wanted} times its size"
+    else:
+        how = f", not shown at {wanted} times its size, for which the memory does not suffice"
     return [
-        f"{width}x{height} px ({width * height / 1e6:,.1f} megapixels), {said['unknown_share']:.0%} unknown, "
-        f"with {engine.weights_name} on {engine.device} in {precision}"
+        f"{width}x{height} px ({width * height / 1e6:,.1f} megapixels){how}, "
+        f"{said['unknown_share']:.0%} unknown, with {engine.weights_name} on {engine.device} in {precision}"
     ]
 
 

@@ -84,7 +84,7 @@ def routes(
     Example: mematte routes scan.tif --mask mask.png --memory 2GB --json
     """
     from mematte import load
-    from mematte.engine import Results, matte_to_files, stays_in_memory
+    from mematte.engine import Results, matte_to_files, plan_in_memory
     from mematte.engine.routes import explain_routes
     from mematte.engine.shares import block_shares, unknown_tokens
     from mematte.image import DEFAULT_MAX_PIXELS, open_picture
@@ -108,7 +108,7 @@ def routes(
             )
         check_routed(engine, "mematte routes")
         # The routes that `mematte matte` would take: the same call, of whose results nothing is written.
-        if stays_in_memory(engine, photo, known, Results()):
+        if plan_in_memory(engine, photo, known, Results()):
             with messages.stage("read", f"Reading {image.name}"):
                 picture, levels = read_whole(photo, known, messages)
             with messages.stage("matte", "Matting") as progress:

@@ -3,7 +3,14 @@
 from .matte import BlockRouting, Matte, Report
 from .plan import Job, Plan, make_plan
 from .run import Engine
-from .stream import Results, band_row_bytes, job_of_files, matte_to_files, stays_in_memory
+from .stream import (
+    Results,
+    band_row_bytes,
+    job_in_memory,
+    job_of_files,
+    matte_to_files,
+    plan_in_memory,
+)
 
 __all__ = [
     "BlockRouting",
@@ -14,8 +21,9 @@ __all__ = [
     "Report",
     "Results",
     "band_row_bytes",
+    "job_in_memory",
     "job_of_files",
     "make_plan",
     "matte_to_files",
-    "stays_in_memory",
+    "plan_in_memory",
 ]

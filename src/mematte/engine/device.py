@@ -123,6 +123,23 @@ def allocating_at_most(device: torch.device, more_bytes: int) -> Iterator[None]:
         torch.cuda.set_per_process_memory_fraction(before, device)
 
 
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Within, PyMatting's compiled loops use as many threads as PyTorch, and PyTorch does so afterwards too.
+
+    Both may take theirs from the same library, which has one number for all.
+    """
+    import numba  # compiling takes a second, which most mattes do not need
+
+    threads, theirs = torch.get_num_threads(), numba.get_num_threads()
+    numba.set_num_threads(min(threads, theirs))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(theirs)
+        torch.set_num_threads(threads)
+
+
 def _knows_its_limit() -> bool:
     return hasattr(torch.cuda, "get_per_process_memory_fraction")  # newer than the oldest PyTorch we take
 

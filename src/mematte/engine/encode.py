@@ -100,7 +100,7 @@ class _Positions:
 
 def _resize_matrix(source: int, target: int, device: torch.device) -> Tensor:
     """(target, source): what bicubic resizing multiplies one axis with."""
-    identity = torch.eye(source, device=device)[None, None]
+    identity = torch.eye(source, dtype=torch.float32, device=device)[None, None]
     if source == target:
         return identity[0, 0]
     return F.interpolate(identity, size=(target, source), mode="bicubic", align_corners=False)[0, 0]

@@ -91,7 +91,7 @@ class ApartFusion(nn.Module):
         assert convolution.bias is not None, "the batch norm is folded into it"
         weight = convolution.weight.detach()
         coarse = weight[:, detail_channels:]
-        doubling = torch.tensor(_DOUBLING).to(coarse)
+        doubling = torch.tensor(_DOUBLING, dtype=coarse.dtype, device=coarse.device)
         self.register_buffer("bias", convolution.bias.detach())
         self.register_buffer("detail", weight[:, :detail_channels].contiguous())
         four = torch.einsum("pak,qbl,oikl->pqoiab", doubling, doubling, coarse)

@@ -21,6 +21,8 @@ from mematte.image import (
     write_picture,
 )
 
+from .device import threads_kept
+
 
 @dataclass(frozen=True, eq=False)
 class BlockRouting:
@@ -81,7 +83,8 @@ class Matte:
     @cached_property
     def foreground(self) -> NDArray[np.float32]:
         """(H, W, 3) float32 foreground colours in the picture's encoding, without the background's light."""
-        return estimate_foreground(self.picture.values(), self.alpha)
+        with threads_kept():
+            return estimate_foreground(self.picture.values(), self.alpha)
 
     def composite(self, background: object) -> NDArray[np.float32]:
         """The foreground over a colour or a picture, added in linear light.

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import psutil
 import torch
 
@@ -43,7 +44,7 @@ def parse_memory(amount: str | int | float) -> int:
         size = float(number) * (UNITS | BINARY_UNITS)[unit or ""]
         if unit is None and size < 10**6:
             raise InputError(f'"{amount}" is {size:.0f} bytes. Write a unit: {number}GB or {number}MB?')
-    elif isinstance(amount, bool) or not isinstance(amount, (int, float)):
+    elif isinstance(amount, bool) or not isinstance(amount, (int, float, np.integer, np.floating)):
         raise InputError(f'An amount of memory is bytes or a string such as "4GB", not {amount!r}.')
     else:
         size = float(amount)

@@ -56,7 +56,7 @@ class Job:
     max_global_tokens: int | None = None  # None: the published cap
     beside_bytes: int = 0  # what the caller will keep meanwhile and does not keep yet, such as the alpha
     row_bytes: int = 0  # what a row of the photo and the trimap take that are read from files in bands
-    colours: bool = False  # whether the foreground's colours are estimated band by band
+    colours_bytes: int = 0  # what the foreground's colours take afterwards, where they are wanted
 
     @property
     def padded(self) -> tuple[int, int]:
@@ -252,7 +252,7 @@ def needs(job: Job, pieces: Pieces, tile: tuple[int, int] | None = None) -> dict
     return {
         **{stage: kept + waiting[stage] + int(gaps * need) for stage, need in transient.items()},
         "decode": kept + int(_decoder_bytes(job, pieces, tile)),
-        **({"colours": kept - job.map_bytes + _colours_bytes(job)} if job.colours else {}),
+        **({"colours": kept - job.map_bytes + job.colours_bytes} if job.colours_bytes else {}),
     }
 
 
@@ -262,16 +262,6 @@ def _queries_at_once(job: Job, pieces: Pieces, piece: int, attending: int) -> in
     if not job.makes_scores:
         return queries
     return min(queries, max(1, pieces.scores // (job.spec.heads * max(1, attending))))
-
-
-def _colours_bytes(job: Job) -> int:
-    """What `foreground_bands` takes: its compiler, the coarse levels, and a band with what follows it."""
-    height, width = job.size
-    return (
-        90_000_000
-        + 100 * min(height * width, 1_000_000)
-        + 90 * min(height * width, max(1_000_000, 40 * width))
-    )
 
 
 def _decoder_bytes(job: Job, pieces: Pieces, tile: tuple[int, int] | None) -> float:

@@ -111,7 +111,7 @@ class Engine:
             raise InputError(
                 f"At most {max_global_tokens} attending tokens makes no sense; use a whole number, 0 or more."
             )
-        if enlarge not in get_args(Enlarge):
+        if enlarge not in get_args(Enlarge) or isinstance(enlarge, (bool, float)):
             raise InputError(f'enlarge is "auto", 1, 2 or 3, not {enlarge!r}.')
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
@@ -283,7 +283,7 @@ class Engine:
         return 2 if math.prod(size) < self._enlarge_below else 1
 
     def job(
-        self, size: tuple[int, int], *, beside_bytes: int = 0, row_bytes: int = 0, colours: bool = False
+        self, size: tuple[int, int], *, beside_bytes: int = 0, row_bytes: int = 0, colours_bytes: int = 0
     ) -> Job:
         """What there is to do for a picture of (height, width) px; the others are as in `Job`."""
         return Job(
@@ -295,7 +295,7 @@ class Engine:
             max_global_tokens=self.max_global_tokens,
             beside_bytes=beside_bytes,
             row_bytes=row_bytes,
-            colours=colours,
+            colours_bytes=colours_bytes,
         )
 
     def plan(self, job: Job, unknown: NDArray[np.bool_] | None = None) -> Plan:
@@ -353,8 +353,11 @@ class Engine:
 
     @contextmanager
     def _as_planned(self, plan: Plan) -> Iterator[None]:
-        """What PyTorch may do on the device: exact arithmetic, within the plan's memory."""
-        with exact(self.device), allocating_at_most(self.device, plan.memory - used_bytes(self.device)):
+        """What PyTorch may do on the device: exact arithmetic, within the plan's memory. The precision is the
+        engine's, also within a caller's autocast."""
+        more_bytes = plan.memory - used_bytes(self.device)
+        without = torch.autocast(self.device.type, enabled=False)
+        with exact(self.device), allocating_at_most(self.device, more_bytes), without:
             yield
 
     def decision(self, plan: Plan) -> Decide:

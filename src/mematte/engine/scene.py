@@ -69,7 +69,7 @@ class Scene:
         part = displayed(stored, self.picture.linear)
         part -= self._mean
         part /= self._std
-        inputs = torch.zeros(shape, dtype=self._dtype)
+        inputs = torch.zeros(shape, dtype=self._dtype, device="cpu")
         target = inputs[: part.shape[0], : part.shape[1]]
         target[..., :3] = torch.from_numpy(part)
         target[..., 3] = torch.from_numpy(self._as_input[levels])
@@ -100,9 +100,11 @@ def enlarged(picture: Picture, trimap: Trimap, factor: int) -> tuple[Picture, Tr
     if factor == 1:
         return picture, trimap
     size = (factor * picture.size[1], factor * picture.size[0])
-    pixels = cv2.resize(picture.pixels, size, interpolation=cv2.INTER_CUBIC)
+    # As the network is shown them, whatever they are stored as: in light, or rounded to bytes, what lies
+    # between two pixels would be something else.
+    pixels = cv2.resize(displayed(picture.pixels, picture.linear), size, interpolation=cv2.INTER_CUBIC)
     levels = trimap.levels.repeat(factor, axis=0).repeat(factor, axis=1)
-    return Picture(pixels, picture.linear), Trimap(levels)
+    return Picture(np.clip(pixels, 0, 1, out=pixels), linear=False), Trimap(levels)
 
 
 def reduced(alpha: NDArray[np.float32], levels: NDArray[np.uint8], factor: int) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ wanted; alpha then waits in a temporary file beside the results.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -33,6 +34,7 @@ from mematte.image import (
 )
 from mematte.image.composite import Color
 
+from .device import threads_kept
 from .matte import BlockRouting, Report
 from .plan import Job, Plan
 from .run import Engine, Progress
@@ -85,8 +87,34 @@ def job_of_files(engine: Engine, photo: Rows, trimap: TrimapRows | None, results
         size,
         beside_bytes=beside_bytes,
         row_bytes=band_row_bytes(size[1], photo.bits) if isinstance(photo, PictureFile) else 0,
-        colours=bool(results.coloured),
+        colours_bytes=_banded_colours_bytes(size) if results.coloured else 0,
     )
+
+
+def job_in_memory(engine: Engine, size: tuple[int, int], bits: int, *, coloured: bool = False) -> Job:
+    """What there is to plan when the photo and all that is made of it stay in memory.
+
+    Args:
+        engine: which will do it, at the size that it enlarges the photo to.
+        size: (height, width) of the photo.
+        bits: of the photo, per channel.
+        coloured: whether the foreground's colours are wanted too.
+    """
+    factor, pixels = engine.enlargement(size), math.prod(size)
+    shown = factor**2 * pixels
+    # The photo, the trimap and alpha; where it is shown enlarged, that is there as well, in float32.
+    beside = (3 * bits // 8 + 1 + 4) * pixels + (shown * (3 * 4 + 1 + 4) if factor > 1 else 0)
+    return engine.job(
+        (factor * size[0], factor * size[1]),
+        beside_bytes=beside if engine.device.type == "cpu" else 0,
+        colours_bytes=150_000_000 + 95 * pixels if coloured and engine.device.type == "cpu" else 0,
+    )
+
+
+def _banded_colours_bytes(size: tuple[int, int]) -> int:
+    """What `foreground_bands` takes: its compiler, the coarse levels, and a band with what follows it."""
+    pixels = math.prod(size)
+    return 90_000_000 + 100 * min(pixels, 1_000_000) + 90 * min(pixels, max(1_000_000, 40 * size[1]))
 
 
 def band_row_bytes(width: int, bits: int) -> int:
@@ -94,17 +122,18 @@ def band_row_bytes(width: int, bits: int) -> int:
     return width * (2 * 3 * bits // 8 + 2)
 
 
-def stays_in_memory(engine: Engine, photo: Rows, trimap: TrimapRows, results: Results) -> bool:
-    """Whether the photo and all that is made of it fit into memory at once without cramping the network."""
-    factor = engine.enlargement(photo.size)
-    height, width = (factor * side for side in photo.size)
-    # The photo, what is shown of it, trimap and alpha; colours, a composite, and what their estimate takes.
-    per_pixel = (1 + 1 / factor**2) * (3 * photo.bits // 8 + 1 + 4) + bool(results.coloured) * 40 / factor**2
+def plan_in_memory(engine: Engine, photo: Rows, trimap: TrimapRows | None, results: Results) -> Plan | None:
+    """How the photo and all that is made of it stay in memory at once; None if that would cramp the network.
+
+    Args: as for `job_of_files`.
+    """
+    job = job_in_memory(engine, photo.size, photo.bits, coloured=bool(results.coloured))
     try:
-        at_once = engine.plan(engine.job((height, width), beside_bytes=int(per_pixel * height * width)))
+        at_once = engine.plan(job)
     except BudgetError:
-        return False
-    return at_once.pieces == engine.plan(job_of_files(engine, photo, trimap, results)).pieces
+        return None
+    in_bands = engine.plan(job_of_files(engine, photo, trimap, results))
+    return at_once if at_once.pieces == in_bands.pieces else None
 
 
 def matte_to_files(
@@ -160,7 +189,7 @@ def matte_to_files(
 
             routings = engine.execute(plan, scene, cells, write, seconds, progress)
             if spool is not None:
-                with engine.timed(seconds, "colours"):
+                with engine.timed(seconds, "colours"), threads_kept():
                     _write_colours(photo, spool, results, force, progress)
         return routings
 

@@ -131,10 +131,9 @@ def run(
         kept,
     )
     if not results.scored:
-        first = results.failures[0]
-        raise DataError(
-            f"None of the {len(results.failures)} pictures could be scored. {first.name}: {first.reason}"
-        )
+        reasons = [f"{failure.name}: {failure.reason}" for failure in results.failures]
+        more = f" And {len(reasons) - 5} more." if len(reasons) > 5 else ""
+        raise DataError(f"None of the {len(reasons)} pictures could be scored. {' '.join(reasons[:5])}{more}")
     return results
 
 

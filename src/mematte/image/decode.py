@@ -214,7 +214,7 @@ class Decoder(Closing):
         )
         self.linear = _is_linear(spec, kind, self.dtype)
         self.orientation = int(spec.get_int_attribute("Orientation", 1))
-        self.metadata = from_spec(spec)
+        self.metadata = from_spec(spec, kind)
         self._bad_count, self._bad_first = 0, (0, 0)
         self.decodes_whole, self.decoder_bytes = _decoder_bytes(spec, kind, self.path)
         self.step_rows = _step_rows(spec, kind)

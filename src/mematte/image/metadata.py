@@ -31,7 +31,8 @@ class Metadata:
     Attributes:
         icc_profile: the bytes of an RGB profile; others (CMYK, grey) would be wrong for the RGB that is
             written.
-        resolution: (x, y, unit), unit "in", "cm" or "none".
+        resolution: (x, y, unit), unit "in" or "none"; of the picture as it is shown, upright.
+        pixel_aspect: width of a pixel relative to its height, of an EXR for an anamorphic lens.
         texts: (name, text) of those in `KEPT`.
         chromaticities: an EXR's eight numbers, where its primaries are not Rec. 709's.
     """
@@ -40,6 +41,7 @@ class Metadata:
     resolution: tuple[float, float, str] | None = None
     texts: tuple[tuple[str, str], ...] = ()
     chromaticities: tuple[float, ...] | None = None
+    pixel_aspect: float = 1.0
 
 
 def rgb_profile(profile: bytes | None) -> bytes | None:
@@ -47,21 +49,33 @@ def rgb_profile(profile: bytes | None) -> bytes | None:
     return profile if profile is not None and profile[16:20] == b"RGB " else None
 
 
-def from_spec(spec: oiio.ImageSpec) -> Metadata:
-    """What is worth keeping of a file's header."""
+def from_spec(spec: oiio.ImageSpec, kind: str) -> Metadata:
+    """What is worth keeping of a file's header; `kind` is OpenImageIO's name of its format."""
     profile = spec.getattribute("ICCProfile")
     x, y = spec.get_float_attribute("XResolution"), spec.get_float_attribute("YResolution")
+    if spec.get_int_attribute("Orientation", 1) in (5, 6, 7, 8):  # shown on its side
+        x, y = y, x
+    unit = spec.get_string_attribute("ResolutionUnit", "none")
+    if unit == "inch":  # as OpenImageIO reads PNG, and does not write JPEG
+        unit = "in"
+    if unit == "cm":  # which it writes into no EXR
+        x, y, unit = 2.54 * x, 2.54 * y, "in"
     chromaticities = spec.getattribute("chromaticities")
     return Metadata(
         icc_profile=None if profile is None else rgb_profile(np.asarray(profile, np.uint8).tobytes()),
-        resolution=(x, y, spec.get_string_attribute("ResolutionUnit", "none")) if x > 0 and y > 0 else None,
+        resolution=(x, y, unit) if x > 0 and y > 0 else None,
         texts=tuple((name, text) for name in KEPT if (text := spec.get_string_attribute(name).strip())),
         chromaticities=None if chromaticities is None else tuple(float(value) for value in chromaticities),
+        pixel_aspect=spec.get_float_attribute("PixelAspectRatio", 1.0) if kind == "openexr" else 1.0,
     )
 
 
-def into_spec(metadata: Metadata, spec: oiio.ImageSpec, *, profile: bool, chromaticities: bool) -> None:
+def into_spec(
+    metadata: Metadata, spec: oiio.ImageSpec, kind: str, *, profile: bool, chromaticities: bool
+) -> None:
     """Put the metadata into the header of a file to be written; formats drop what they have no place for."""
+    if kind == "openexr":
+        spec.attribute("PixelAspectRatio", metadata.pixel_aspect)
     for name, text in metadata.texts:
         spec.attribute(name, text)
     if metadata.resolution is not None:
@@ -69,6 +83,8 @@ def into_spec(metadata: Metadata, spec: oiio.ImageSpec, *, profile: bool, chroma
         spec.attribute("XResolution", x)
         spec.attribute("YResolution", y)
         spec.attribute("ResolutionUnit", unit)
+        if kind == "tiff":  # OpenImageIO makes the second of the first and this
+            spec.attribute("PixelAspectRatio", y / x)
     if profile and metadata.icc_profile is not None:
         data = np.frombuffer(metadata.icc_profile, np.uint8)
         spec.attribute("ICCProfile", oiio.TypeDesc(f"uint8[{data.size}]"), data)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from mematte.errors import ImageFileError
 
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
 
 def check_png(path: Path) -> str | None:
     """Walk a PNG's chunks; None for every other format. Returns a note for an animated one.
@@ -17,7 +19,7 @@ def check_png(path: Path) -> str | None:
     """
     note = None
     with path.open("rb") as file:
-        if file.read(8) != b"\x89PNG\r\n\x1a\n":
+        if file.read(8) != _SIGNATURE:
             return None
         name = b""
         while name != b"IEND":
@@ -40,6 +42,12 @@ def check_png(path: Path) -> str | None:
                     f"{path} is damaged: the checksum of a {name.decode('latin1')} chunk is wrong."
                 )
     return note
+
+
+def is_png(path: Path) -> bool:
+    """Whether a file begins as PNGs do."""
+    with path.open("rb") as file:
+        return file.read(8) == _SIGNATURE
 
 
 def is_interlaced_png(path: Path) -> bool:

@@ -412,11 +412,19 @@ def _scan(
     return TrimapScan(unknown, cells, patch_px, tuple(missing))
 
 
+_HIGHEST_FLOAT = 1.5  # what resampling may make of 1 is less, labels and levels up to 255 are more
+
+
 def _reject_labels(dtype: np.dtype[Any], highest: float, role: str, wanted: str, most: int) -> None:
     if dtype == np.uint16 and most < highest <= 255:
         raise TrimapError(
             f"The {role} has 16 bits per pixel, but its values are 0 to {highest:.0f}, as 16-bit levels "
             "all black. Save it with 8 bits, or multiply by 257."
+        )
+    if dtype.kind == "f" and highest > _HIGHEST_FLOAT:
+        raise TrimapError(
+            f"The {role} holds floats up to {highest:g}; floats go from 0 to 1. Divide by "
+            f"{255 if 128 <= highest <= 255 else highest:g}, or save it with 8 bits."
         )
     if dtype.kind == "u" and 0 < highest <= most:
         raise TrimapError(

@@ -29,7 +29,7 @@ from mematte.image.color import FloatArray, linear_to_srgb, srgb_to_linear
 from mematte.image.decode import Reader
 from mematte.image.metadata import Metadata, into_spec
 from mematte.image.picture import Rows
-from mematte.image.png import check_png
+from mematte.image.png import check_png, is_png
 from mematte.image.trimap import Levels
 
 Bits = Literal[8, 16, "half", "float"]
@@ -506,7 +506,8 @@ def _header(
         spec.attribute("oiio:UnassociatedAlpha", 1)  # ours is straight already: do not divide it again
     if form is _JPEG:
         spec.attribute("jpeg:subsampling", "4:4:4")  # half-size colour would bring the halo back
-    into_spec(metadata, spec, profile=profile, chromaticities=form.name == "OpenEXR" and kind != "alpha")
+    coloured_exr = form.name == "OpenEXR" and kind != "alpha"
+    into_spec(metadata, spec, form.name.lower(), profile=profile, chromaticities=coloured_exr)
     return spec
 
 
@@ -573,6 +574,8 @@ def _check_written(temporary: Path, path: Path, size: tuple[int, int]) -> None:
     except ImageFileError as error:
         raise OutputError(_failed(path, "the file ends too soon; the disk may be full")) from error
     if path.suffix.lower() == ".png":
+        if not is_png(temporary):  # not even its beginning found room
+            raise OutputError(_failed(path, "nothing could be written; the disk may be full"))
         return  # the checksums of all chunks are right: decoding it would tell no more
     reader = Reader(temporary)
     if reader.input is None:
@@ -612,6 +615,8 @@ def _able(kind: Kind) -> dict[str, Format]:
 def _format_for(path: Path, kind: Kind) -> Format:
     able = _able(kind)
     if (form := able.get(path.suffix.lower())) is None:
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder; name a file in it.")
         suffix = f"the suffix {path.suffix}" if path.suffix else "a name without a suffix"
         raise OutputError(f"{path}: {suffix} cannot hold {_KIND_WORDS[kind]}. These can: {', '.join(able)}.")
     return form

@@ -198,7 +198,8 @@ class MattingTraining(LightningModule):
         self._norm = clip_grad_norm_(parameters, self.recipe.gradient_norm)
         self._is_finite = bool(torch.isfinite(self._norm))  # asked once, since a GPU waits for it
         if not self._is_finite:
-            log.warning("step %d: the gradient is not finite; the batch is skipped", self.global_step)
+            level = logging.WARNING if rank() == 0 else logging.DEBUG
+            log.log(level, "step %d: the gradient is not finite; the batch is skipped", self.global_step)
             for parameter in parameters:
                 parameter.grad = None
             # What spoilt the gradient may have spoilt the running statistics too; the average's are whole.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -37,6 +38,8 @@ class Progress(Callback):
         """The clock starts."""
         if trainer.global_step:
             log.info("going on from step %d of %d", trainer.global_step, self.recipe.steps)
+            if rank() == 0:
+                _forget_lines_after(trainer.global_step, self.folder / LOG)
         self._since = self._idle_since = time.monotonic()
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
@@ -93,6 +96,19 @@ class Progress(Callback):
             save_weights(module.averaged_weights(), self.folder / WEIGHTS)
         except OutputError as error:
             log.error("%s", error)
+
+
+def _forget_lines_after(step: int, file: Path) -> None:
+    """A run that was killed has reported steps beyond its checkpoint, which come again."""
+    try:
+        lines = file.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if json.loads(line)["step"] <= step]
+        if len(kept) < len(lines):
+            partial = file.with_name(f".{file.name}.partial-{os.getpid()}")
+            partial.write_text("".join(kept))
+            partial.replace(file)
+    except (OSError, ValueError, KeyError) as error:  # curves with steps twice are no reason to stop
+        log.warning("%s could not be tidied: %s", file, error)
 
 
 def _one_line(figures: dict[str, float]) -> str:

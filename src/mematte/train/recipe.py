@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
@@ -156,7 +157,6 @@ class Recipe:
         """
         wrong: list[tuple[bool, str]] = [
             (self.steps < 1, f"steps={self.steps}: a run needs at least one step"),
-            (self.minutes < 0, f"minutes={self.minutes} is negative"),
             (self.repeats < 1, f"repeats={self.repeats}: crops are seen at least once"),
             (self.drawings < 1, f"drawings={self.drawings}: at least one"),
             (not self.crops, "crops is empty: a batch needs crops"),
@@ -191,7 +191,6 @@ class Recipe:
                 "with freeze_batchnorm=true there is nothing for sync_batchnorm=true to join",
             ),
             (self.accumulate < 1, f"accumulate={self.accumulate}: a batch has at least one part"),
-            (not self.learning_rate > 0, f"learning_rate={self.learning_rate} is not positive"),
         ]
         for crops in self.crops:
             wrong += [
@@ -204,9 +203,37 @@ class Recipe:
                     f"{crops.count} crops per step are not accumulate={self.accumulate} equal parts",
                 ),
             ]
+        wrong += [(True, message) for message in self._out_of_range()]
         for is_wrong, message in wrong:
             if is_wrong:
                 raise TrainingError(f"The recipe cannot be run: {message}.")
+
+    def _out_of_range(self) -> Iterator[str]:
+        """What is no number, negative or zero where that makes no sense."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        numbers = {name: value for name, value in values.items() if isinstance(value, (int, float))}
+        numbers |= {f"weights.{name}": weight for name, weight in asdict(self.weights).items()}
+        for name, value in numbers.items():
+            if not math.isfinite(value):
+                yield f"{name}={value} is no finite number"
+            elif value < 0:
+                yield f"{name}={value} is negative"
+        for name in ("save_every", "log_every", "validate_every"):
+            if numbers[name] == 0:
+                yield f"{name}=0: every so many steps, at least 1"
+        for name in ("learning_rate", "matrix_learning_rate", "layer_decay"):
+            if numbers[name] == 0:
+                yield f"{name}=0 is not positive: nothing would be learned"
+        if self.gradient_norm == 0:
+            yield "gradient_norm=0 leaves nothing of any gradient; 1e9 clips none"
+        if self.layer_decay > 1:
+            yield f"layer_decay={self.layer_decay} is above 1"
+        if not all(0 <= beta < 1 for beta in self.betas):
+            yield f"betas={list(self.betas)} are not in [0, 1)"
+        if not all(0 <= progress <= 1 and 0 <= factor < math.inf for progress, factor in self.drops):
+            yield f"drops={[list(drop) for drop in self.drops]}: progress is in [0, 1], no factor is negative"
+        if not all(0 < crops.probability < math.inf for crops in self.crops):
+            yield "crops have probabilities that are not positive"
 
     def record(self) -> dict[str, Any]:
         """For the weights' metadata: all numbers, and no paths of the machine that trained them."""
@@ -295,6 +322,12 @@ def _wanted(kind: Any) -> str:
         return {int: "it is a whole number", float: "it is a number", bool: "it is true or false"}[kind]
     if kind == tuple[Crops, ...]:
         return 'crops are a list such as [{"size_px": 512, "count": 16}]'
+    if kind == tuple[str, ...]:
+        return "these are words, with commas between them"
+    if kind == tuple[float, float]:
+        return "these are two numbers in JSON, for example [0.9, 0.99]"
+    if kind is LossWeights:
+        return "its parts are set one by one, for example weights.laplacian=4"
     return "it is a list in JSON, for example [[0.2, 0.1], [0.87, 0.05]]"
 
 

@@ -60,11 +60,13 @@ class Validation(Callback):
             return
         self._validated = step
         scores = self.validate(trainer, module)
+        if rank() != 0:
+            return
         log.info(
             "step %d, %d pictures: SAD %.2f, MSE x1e3 %.2f, MAD x1e3 %.2f, Grad %.2f, Conn %.2f",
             step, len(self.pairs), *astuple(scores),
         )  # fmt: skip
-        if rank() == 0 and scores.sad < self._best:
+        if scores.sad < self._best:
             self._best = scores.sad
             save_weights(module.averaged_weights(), self.folder / BEST, overwrite=True)
 
