@@ -492,3 +492,13 @@ def test_a_run_that_goes_on_reports_every_step_once(recipe: Recipe, tmp_path: Pa
     run(longer, tmp_path)
 
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_run_that_is_past_its_steps_keeps_its_recipe(recipe: Recipe, tmp_path: Path) -> None:
+    run(recipe, tmp_path)
+    told = (tmp_path / "recipe.json").read_text()
+
+    with pytest.raises(TrainingError, match=f"is at step {recipe.steps} already, past steps=3"):
+        run(replace(recipe, steps=3), tmp_path)
+
+    assert (tmp_path / "recipe.json").read_text() == told

@@ -70,6 +70,7 @@ def train(
     devices, ranks = where.devices, where.devices * where.nodes
     accelerator = where.device.type
     _check_division(recipe, ranks)
+    _check_has_steps_left(folder, recipe)
     _prepare(folder, recipe)
 
     start = starting_point(recipe)
@@ -212,6 +213,20 @@ def _check_division(recipe: Recipe, processes: int) -> None:
                 f"{crops.count} crops of {crops.size_px} px per step cannot be divided among {processes} "
                 f"processes and accumulate={recipe.accumulate} parts. Change the count, or say --devices N."
             )
+
+
+def _check_has_steps_left(folder: Path, recipe: Recipe) -> None:
+    """A run that is past its last step would be given a recipe that it has not followed."""
+    if not (folder / CHECKPOINT).exists():
+        return
+    try:
+        step = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True, mmap=True)[
+            "global_step"
+        ]
+    except Exception:  # noqa: BLE001 (whatever is wrong with it is told by whoever goes on from it)
+        return
+    if step > recipe.steps:
+        raise TrainingError(f"{folder} is at step {step} already, past steps={recipe.steps}. Give it more.")
 
 
 @contextmanager
