@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -220,11 +221,10 @@ def _check_has_steps_left(folder: Path, recipe: Recipe) -> None:
     if not (folder / CHECKPOINT).exists():
         return
     try:
-        step = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True, mmap=True)[
-            "global_step"
-        ]
-    except Exception:  # noqa: BLE001 (whatever is wrong with it is told by whoever goes on from it)
-        return
+        read = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True, mmap=True)
+        step = read["global_step"]
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError):
+        return  # whoever goes on from it says what is wrong with it
     if step > recipe.steps:
         raise TrainingError(f"{folder} is at step {step} already, past steps={recipe.steps}. Give it more.")
 
