@@ -18,9 +18,10 @@ def matte(session, photo, trimap, max_global_tokens=18_500):
     (height, width), about = trimap.shape, session.get_modelmeta().custom_metadata_map
     # Small pictures come out finer when the network is shown them at twice their size.
     times = 2 if height * width < int(about["enlarge_below"]) else 1
-    shown = cv2.resize(photo, (times * width, times * height), interpolation=cv2.INTER_CUBIC)
+    size = (times * width, times * height)
+    shown = cv2.resize(photo / np.float32(255), size, interpolation=cv2.INTER_CUBIC).clip(0, 1)
     feeds = {
-        "image": shown.transpose(2, 0, 1)[None].astype(np.float32) / 255,
+        "image": shown.transpose(2, 0, 1)[None],
         "trimap": trimap.repeat(times, 0).repeat(times, 1)[None, None].astype(np.float32) / 255,
     }
     if any(one.name == "max_global_tokens" for one in session.get_inputs()):
