@@ -127,15 +127,12 @@ def _jobs_of_size(engine: Engine, size: tuple[int, int], bits: int) -> list[Job]
 
 
 def _plan(engine: Engine, jobs: Sequence[Job]) -> Plan:
-    """Of the first of the jobs whose memory suffices."""
-    from mematte.errors import BudgetError
+    """Of the job that `mematte matte` would do: enlarged, where that does not cramp the network."""
+    from mematte.engine import plan_at_once
 
-    for job in jobs[:-1]:
-        try:
-            return engine.plan(job)
-        except BudgetError:
-            pass  # it is not shown enlarged then
-    return engine.plan(jobs[-1])
+    if len(jobs) == 1:
+        return engine.plan(jobs[0])
+    return plan_at_once(engine, *jobs) or engine.plan(jobs[1])
 
 
 def _curve(engine: Engine, job: Job) -> list[Plan]:

@@ -9,6 +9,7 @@ from .stream import (
     job_in_memory,
     job_of_files,
     matte_to_files,
+    plan_at_once,
     plan_in_memory,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "job_of_files",
     "make_plan",
     "matte_to_files",
+    "plan_at_once",
     "plan_in_memory",
 ]

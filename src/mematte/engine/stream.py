@@ -127,13 +127,17 @@ def plan_in_memory(engine: Engine, photo: Rows, trimap: TrimapRows | None, resul
 
     Args: as for `job_of_files`.
     """
-    job = job_in_memory(engine, photo.size, photo.bits, coloured=bool(results.coloured))
+    at_once = job_in_memory(engine, photo.size, photo.bits, coloured=bool(results.coloured))
+    return plan_at_once(engine, at_once, job_of_files(engine, photo, trimap, results))
+
+
+def plan_at_once(engine: Engine, at_once: Job, in_bands: Job) -> Plan | None:
+    """The plan of what stays in memory, if its pieces are as large as those of going by bands; else None."""
     try:
-        at_once = engine.plan(job)
+        plan = engine.plan(at_once)
     except BudgetError:
         return None
-    in_bands = engine.plan(job_of_files(engine, photo, trimap, results))
-    return at_once if at_once.pieces == in_bands.pieces else None
+    return plan if plan.pieces == engine.plan(in_bands).pieces else None
 
 
 def matte_to_files(
