@@ -233,8 +233,10 @@ def test_an_unknown_option(refused: Refused) -> None:
 # Device and weights
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_gpu_that_is_not_there_is_an_error_and_not_the_cpu(refused: Refused) -> None:
+def test_a_gpu_that_is_not_there_is_an_error_and_not_the_cpu(
+    refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "Asked for cuda, but" in refused(*GOOD, "--device", "cuda")
 
 

@@ -244,8 +244,8 @@ def test_what_is_not_there_is_an_error_and_not_something_else(weights, options, 
         Engine(weights, **options)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
-def test_asking_for_a_gpu_that_is_not_there_is_an_error(weights) -> None:
+def test_asking_for_a_gpu_that_is_not_there_is_an_error(weights, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(DeviceError, match="--device cpu"):
         Engine(weights, device="cuda")
 

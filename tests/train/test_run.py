@@ -24,7 +24,7 @@ from mematte.train import Crops, Recipe, changed, resumed, train
 from mematte.train.batches import Batches, CropBatch
 from mematte.train.checkpoints import WholeCheckpoints
 from mematte.train.module import MattingTraining
-from mematte.train.run import _where
+from mematte.train.run import _place
 from mematte.train.sources import crop_source
 from mematte.train.start import Start
 from mematte.weights import Preprocessing, load_weights, save_weights
@@ -423,11 +423,11 @@ def gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
 def test_a_run_takes_all_gpus_or_the_one_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus(monkeypatch, 4)
 
-    assert (_where("cuda", 0).devices, _where("auto", 0).devices, _where("cuda", 2).devices) == (4, 4, 2)
-    one = _where("cuda:1", 0)
+    assert (_place("cuda", 0).devices, _place("auto", 0).devices, _place("cuda", 2).devices) == (4, 4, 2)
+    one = _place("cuda:1", 0)
     assert (one.devices, one.is_one_gpu, one.own_device()) == (1, True, torch.device("cuda:1"))
     with pytest.raises(TrainingError, match="cuda:1 is one GPU, and the run is to have 2"):
-        _where("cuda:1", 2)
+        _place("cuda:1", 2)
 
 
 def test_every_process_asks_its_own_gpu_for_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -435,17 +435,17 @@ def test_every_process_asks_its_own_gpu_for_memory(monkeypatch: pytest.MonkeyPat
     for name, value in {"LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8", "LOCAL_RANK": "3"}.items():
         monkeypatch.setenv(name, value)
 
-    where = _where("cuda", 0)
+    placement = _place("cuda", 0)
 
-    assert (where.devices, where.nodes, where.own_device()) == (4, 2, torch.device("cuda:3"))
+    assert (placement.devices, placement.nodes, placement.own_device()) == (4, 2, torch.device("cuda:3"))
 
 
 def test_where_nothing_can_be_forked_one_process_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mematte.train.run.CAN_FORK", False)
 
-    assert _where("cpu", 0).devices == 1
+    assert _place("cpu", 0).devices == 1
     with pytest.raises(TrainingError, match="cannot fork"):
-        _where("cpu", 2)
+        _place("cpu", 2)
 
 
 def test_all_that_processes_share_of_a_run_is_on_the_device(recipe: Recipe) -> None:

@@ -75,7 +75,7 @@ def plan(
         max_global_tokens=max_global_tokens,
         enlarge=enlarge.factor,
     )
-    jobs = _jobs_of_file(engine, image) if size is None else _jobs_of_size(engine, size, 8)
+    jobs = _jobs_of_file(engine, image) if size is None else _jobs_of_size(engine, size)
     plans = [_plan(engine, jobs)] if memory is not None else _curve(engine, jobs[0])
     rate = rates(engine, fresh=measure)
     shown = engine.enlargement(jobs[-1].size)
@@ -107,6 +107,7 @@ def _size_written(image: str) -> tuple[int, int] | None:
 
 
 def _jobs_of_file(engine: Engine, image: str) -> list[Job]:
+    """The better first: enlarged in memory, where the weights ask for that, or by bands."""
     from mematte.engine import Results, job_in_memory, job_of_files
     from mematte.image import open_picture
 
@@ -117,13 +118,13 @@ def _jobs_of_file(engine: Engine, image: str) -> list[Job]:
         return [job_in_memory(engine, photo.size, photo.bits), in_bands]
 
 
-def _jobs_of_size(engine: Engine, size: tuple[int, int], bits: int) -> list[Job]:
-    """The best first, as of a photo of so many bits, whose decoder takes nothing that counts."""
+def _jobs_of_size(engine: Engine, size: tuple[int, int]) -> list[Job]:
+    """The better first, as of a photo of 8 bits, whose decoder takes nothing that counts."""
     from mematte.engine import band_row_bytes, job_in_memory
 
-    row_bytes = band_row_bytes(size[1], bits) if engine.device.type == "cpu" else 0
+    row_bytes = band_row_bytes(size[1], 8) if engine.device.type == "cpu" else 0
     in_bands = engine.job(size, row_bytes=row_bytes)
-    return [in_bands] if engine.enlargement(size) == 1 else [job_in_memory(engine, size, bits), in_bands]
+    return [in_bands] if engine.enlargement(size) == 1 else [job_in_memory(engine, size, 8), in_bands]
 
 
 def _plan(engine: Engine, jobs: Sequence[Job]) -> Plan:

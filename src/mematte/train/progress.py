@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mematte.errors import OutputError
 from mematte.weights import save_weights
+from mematte.weights.load import RUN_WEIGHTS
 
 from .checkpoints import CHECKPOINT, WholeCheckpoints
 from .module import MattingTraining
@@ -22,7 +23,6 @@ from .recipe import Recipe
 log = logging.getLogger("mematte.train")
 
 LOG = "log.jsonl"
-WEIGHTS = "weights.safetensors"  # the averaged network as it stands
 
 
 class Progress(Callback):
@@ -93,7 +93,7 @@ class Progress(Callback):
 
     def _save_weights(self, module: MattingTraining) -> None:
         try:
-            save_weights(module.averaged_weights(), self.folder / WEIGHTS)
+            save_weights(module.averaged_weights(), self.folder / RUN_WEIGHTS)
         except OutputError as error:
             log.error("%s", error)
 

@@ -21,12 +21,13 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from mematte.engine.device import choose_device, choose_precision
 from mematte.errors import MatteError, OutputError, TrainingError
 from mematte.processes import CAN_FORK, users_error
+from mematte.weights.load import RUN_WEIGHTS
 
 from .batches import Source
 from .checkpoints import CHECKPOINT, WholeCheckpoints
 from .memory import available_bytes, check_memory, measure_need
 from .module import MattingTraining
-from .progress import WEIGHTS, Progress
+from .progress import Progress
 from .recipe import Recipe, from_json, to_json
 from .sources import crop_source
 from .start import frozen_teacher, starting_point
@@ -67,9 +68,9 @@ def train(
         OutputError: the folder cannot be written to.
     """
     recipe.check()
-    where = _where(device, devices)
-    devices, ranks = where.devices, where.devices * where.nodes
-    accelerator = where.device.type
+    placement = _place(device, devices)
+    devices, ranks = placement.devices, placement.devices * placement.nodes
+    accelerator = placement.device.type
     _check_division(recipe, ranks)
     _check_has_steps_left(folder, recipe)
     _prepare(folder, recipe)
@@ -80,11 +81,11 @@ def train(
     check_memory(
         measure_need(start.network, recipe, half, teacher is not None),
         recipe,
-        available_bytes(where.own_device(), devices if accelerator == "cpu" else 1),
+        available_bytes(placement.own_device(), devices if accelerator == "cpu" else 1),
         ranks,
         f"the {accelerator}",
     )
-    forks = accelerator == "cpu" and devices > 1 and not where.started_outside
+    forks = accelerator == "cpu" and devices > 1 and not placement.started_outside
     checkpoints = WholeCheckpoints()
     callbacks: list[Callback] = [
         ModelCheckpoint(
@@ -100,8 +101,8 @@ def train(
         callbacks.insert(0, Validation(Path(recipe.validation), recipe.validate_every, folder))
     trainer = Trainer(
         accelerator="gpu" if accelerator == "cuda" else accelerator,
-        devices=[where.device.index] if where.is_one_gpu else devices,
-        num_nodes=where.nodes,
+        devices=[placement.device.index] if placement.is_one_gpu else devices,
+        num_nodes=placement.nodes,
         strategy=_strategy(accelerator, ranks, forks),
         precision=_precision(recipe, accelerator),
         max_steps=recipe.steps,
@@ -137,10 +138,10 @@ def train(
             f"A training process was ended from outside ({error}), by a user or by the system where memory "
             f"runs out. `mematte train --resume {folder}` goes on from the last checkpoint, if there is one."
         ) from None
-    return folder / WEIGHTS
+    return folder / RUN_WEIGHTS
 
 
-class _Where(NamedTuple):
+class _Placement(NamedTuple):
     """Where a run's processes are."""
 
     device: torch.device  # with a number: that one GPU alone
@@ -160,7 +161,7 @@ class _Where(NamedTuple):
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
 
 
-def _where(device: str, devices: int) -> _Where:
+def _place(device: str, devices: int) -> _Placement:
     """What `train` is told -> where it runs.
 
     Raises:
@@ -170,24 +171,26 @@ def _where(device: str, devices: int) -> _Where:
     chosen = choose_device(device)
     if "LOCAL_WORLD_SIZE" in os.environ:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
-        where = _Where(chosen, devices, int(os.environ["WORLD_SIZE"]) // devices, started_outside=True)
+        placement = _Placement(
+            chosen, devices, int(os.environ["WORLD_SIZE"]) // devices, started_outside=True
+        )
     elif devices:
-        where = _Where(chosen, devices)
+        placement = _Placement(chosen, devices)
     elif str(chosen) == "cuda":
-        where = _Where(chosen, torch.cuda.device_count())
+        placement = _Placement(chosen, torch.cuda.device_count())
     else:
-        where = _Where(chosen, (os.cpu_count() or 1) if chosen.type == "cpu" and CAN_FORK else 1)
-    ranks = where.devices * where.nodes
-    if where.is_one_gpu and ranks > 1:
+        placement = _Placement(chosen, (os.cpu_count() or 1) if chosen.type == "cpu" and CAN_FORK else 1)
+    ranks = placement.devices * placement.nodes
+    if placement.is_one_gpu and ranks > 1:
         raise TrainingError(
             f"{device} is one GPU, and the run is to have {ranks} processes. Say --device cuda, and with "
             "CUDA_VISIBLE_DEVICES which GPUs there are."
         )
-    if chosen.type == "cpu" and where.devices > 1 and not (CAN_FORK or where.started_outside):
+    if chosen.type == "cpu" and placement.devices > 1 and not (CAN_FORK or placement.started_outside):
         raise TrainingError(
-            f"This system cannot fork, so that there is one process, not {where.devices}: --devices 1."
+            f"This system cannot fork, so that there is one process, not {placement.devices}: --devices 1."
         )
-    return where
+    return placement
 
 
 def resumed(folder: Path) -> Recipe:
