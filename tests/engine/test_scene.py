@@ -28,6 +28,27 @@ def test_what_is_carried_as_bytes_is_what_is_prepared_here(window) -> None:
     assert np.count_nonzero(carried[0, 3].numpy()) > 0
 
 
+@pytest.mark.parametrize("carries_bytes", [False, True])
+@pytest.mark.parametrize(("padding", "mode"), [("zeros", "constant"), ("edge", "edge")])
+@pytest.mark.parametrize("size", [(50, 90), (1, 1), (64, 65), (33, 96)])
+def test_beyond_the_picture_is_what_the_weights_ask_for(size, padding, mode, carries_bytes) -> None:
+    """Windows of any place, some of which lie wholly beyond it; in any order, as bands may come."""
+    photo, trimap = Picture(picture(*size)), Trimap(banded_trimap(*size))
+    preprocessing = Preprocessing(padding=padding)
+    scene = Scene(photo, trimap, preprocessing, torch.float32, torch.device("cpu"))
+    scene._carries_bytes = carries_bytes
+    height, width = (-(-side // 32) * 32 for side in size)
+    levels = np.where(trimap.levels == 128, 0.5, trimap.levels / 255)
+    colours = (photo.pixels / 255 - preprocessing.mean) / preprocessing.std
+    beyond = ((0, height - size[0]), (0, width - size[1]), (0, 0))
+    whole = np.pad(np.dstack((colours, levels)), beyond, mode=mode)
+
+    for rows in (slice(0, height), slice(height - 16, height), slice(0, 16), slice(height // 2, height)):
+        for columns in (slice(0, width), slice(width - 16, width), slice(16, 32)):
+            window = scene.read(rows, columns)
+            assert np.abs(window[0].permute(1, 2, 0).numpy() - whole[rows, columns]).max() < 1e-5
+
+
 @pytest.mark.parametrize("factor", [2, 3])
 def test_what_is_enlarged_does_not_depend_on_how_it_is_stored(factor) -> None:
     pixels, trimap = picture(30, 40), Trimap(banded_trimap(30, 40))

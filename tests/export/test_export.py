@@ -26,6 +26,7 @@ from mematte.export.verify import compare, open_session, run
 from mematte.export.write import onnx_model
 from mematte.image import read_trimap
 from mematte.model import MEMatte, ModelSpec, within_budget
+from mematte.model.mematte import Padding, pad
 from mematte.weights import Preprocessing, Weights, build, load_weights, weights_of
 from mematte.weights.convert import convert
 
@@ -69,13 +70,15 @@ def picture(height: int, width: int) -> tuple[Tensor, Tensor]:
     return image, trimap
 
 
-def ours(network: MEMatte, image: Tensor, trimap: Tensor, cap: int) -> tuple[Tensor, list[Tensor]]:
+def ours(
+    network: MEMatte, image: Tensor, trimap: Tensor, cap: int, padding: Padding = "zeros"
+) -> tuple[Tensor, list[Tensor]]:
     """Alpha with its known pixels exact, and who attends; the oracle is `MEMatte.forward` alone."""
     mean, std = torch.tensor(PREPROCESSING.mean), torch.tensor(PREPROCESSING.std)
     inputs = torch.cat(((image - mean[:, None, None]) / std[:, None, None], trimap), dim=1)
     with torch.inference_mode():
-        matting = network(inputs, partial(within_budget, budget=cap))
-    alpha = torch.where(trimap == 0.5, matting.alpha, trimap)
+        matting = network(pad(inputs, padding), partial(within_budget, budget=cap))
+    alpha = torch.where(trimap == 0.5, matting.alpha[..., : image.shape[2], : image.shape[3]], trimap)
     return alpha, [routing.attend[0] for routing in matting.routings]
 
 
@@ -100,6 +103,20 @@ def test_any_size_and_any_cap_gives_what_the_network_gives(
     if "R" in blocks:  # nobody, one, as many as there is room for, and as many as want to
         assert {0, 1, 20} <= {count for *_, count in counts}
         assert max(count for *_, count in counts) > 50
+
+
+def test_beyond_the_image_is_what_the_weights_ask_for(probe: Callable[..., Weights], tmp_path: Path) -> None:
+    edge = replace(PREPROCESSING, padding="edge")
+    session, network = session_of(probe(preprocessing=edge), tmp_path)
+
+    for size in ((1, 1), (17, 33), (70, 50)):
+        image, trimap = picture(*size)
+        alpha, _ = run(session, image, trimap, 1 << 40)
+        expected, zeros = (ours(network, image, trimap, 1 << 40, padding)[0] for padding in ("edge", "zeros"))
+        np.testing.assert_allclose(alpha, expected, rtol=0, atol=1e-5)
+        assert compare(session, network, edge, image, trimap, 1 << 40)[0] < 1e-5
+        if size != (1, 1):
+            assert (expected - zeros).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("bias", [-50.0, 50.0])

@@ -111,6 +111,13 @@ def test_from_random_values_colours_are_normalised_as_imagenet_s(recipe: Recipe)
     assert inputs[0, :, 1, 1].tolist() == pytest.approx(wanted)
 
 
+def test_who_never_saw_padding_is_shown_the_edge_again(recipe: Recipe, tmp_path: Path) -> None:
+    published = saved(MEMatte(recipe.spec), tmp_path)  # such weights were made for zeros
+
+    assert starting_point(recipe).preprocessing.padding == "edge"
+    assert starting_point(replace(recipe, start=published)).preprocessing.padding == "zeros"
+
+
 def test_missing_weights_are_named(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="nowhere"):
         starting_point(replace(recipe, start=str(tmp_path / "nowhere.safetensors")))

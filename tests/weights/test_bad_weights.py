@@ -366,10 +366,21 @@ def test_a_description_with_a_part_missing(ours: Path, part: str) -> None:
         load_weights(ours)
 
 
-@pytest.mark.parametrize("mean", [[0.5], [0.5, 0.5, float("inf")], "abc", None])
-def test_a_mean_that_is_none(ours: Path, mean: Any) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mean": [0.5]},
+        {"mean": [0.5, 0.5, float("inf")]},
+        {"mean": "abc"},
+        {"mean": None},
+        {"padding": "mirror"},
+        {"padding": ["edge"]},
+        {"padding": None},
+    ],
+)
+def test_a_preprocessing_that_is_none(ours: Path, change: dict[str, Any]) -> None:
     description = described(ours)
-    description["preprocessing"]["mean"] = mean
+    description["preprocessing"] |= change
     rewrite(ours, {"mematte": json.dumps(description)})
 
     with pytest.raises(WeightsError, match="the description of the network in the metadata is damaged"):

@@ -26,7 +26,7 @@ def weights(small_spec: ModelSpec, random_network: Callable[..., MEMatte]) -> We
         name="mine",
         licence="CC-BY-4.0",
         training=RECORD,
-        preprocessing=Preprocessing((0.1, 0.2, 0.3), (0.4, 0.5, 0.6)),
+        preprocessing=Preprocessing((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "edge"),
     )
 
 

@@ -53,6 +53,23 @@ def test_they_matte_a_disc_with_an_edge_of_any_softness(engine: mematte.Engine, 
     assert np.abs(alpha - truth)[unknown].mean() < 0.25 * guess
 
 
+@pytest.mark.parametrize("size", [(161, 200), (175, 129)])
+def test_what_is_unknown_along_the_edges_goes_on_there(size: tuple[int, int]) -> None:
+    """As in a trimap made of a mask by eroding it. Padded with zeros these errors are up to ten times as large."""
+    y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
+    truth = ((y > 60) & (x > 70)).astype(np.float32)  # as far as the bottom and the right edge
+    waves = 0.5 + 0.1 * np.sin(x / 9) * np.cos(y / 13)
+    background = np.stack((0.3 * waves, 0.5 * waves, waves), axis=-1)
+    image = np.where(truth[..., None] > 0, np.float32([0.9, 0.5, 0.1]), background)
+    trimap = np.where(truth > 0, FOREGROUND, 0).astype(np.uint8)
+    trimap[-6:, 60:] = trimap[50:, -6:] = trimap[50:70, 60:] = trimap[50:, 60:80] = UNKNOWN
+
+    alpha = mematte.load(device="cpu", precision="float32", enlarge=1)(image, trimap).alpha
+
+    assert np.abs(alpha - truth)[-6:, 90:].mean() < 0.003
+    assert np.abs(alpha - truth)[80:, -6:].mean() < 0.003
+
+
 def test_bfloat16_gives_nearly_the_same_matte(engine: mematte.Engine) -> None:
     image, trimap, _ = disc(12)
 

@@ -16,12 +16,12 @@ from mematte.weights import Preprocessing
 
 
 class Scene:
-    """Gives windows of the padded picture as tensors. Beyond the picture everything is zero.
+    """Gives windows of the padded picture as tensors.
 
     Args:
         picture: the photo, in memory or a file.
         trimap: as large.
-        preprocessing: what colours are normalised with.
+        preprocessing: what colours are normalised with, and what lies beyond the picture.
         dtype: the network's precision.
         device: where the network is.
     """
@@ -38,6 +38,7 @@ class Scene:
         self._mean, self._std = (
             np.asarray(values, np.float32) for values in (preprocessing.mean, preprocessing.std)
         )
+        self._padding = preprocessing.padding
         self._dtype, self._device = dtype, device
         self._as_input = np.zeros(256, np.float32)
         self._as_input[[UNKNOWN, FOREGROUND]] = 0.5, 1.0
@@ -55,38 +56,58 @@ class Scene:
 
     def read(self, rows: slice, columns: slice) -> Tensor:
         """Rows and columns of the padded picture -> (1, 4, h, w): normalised RGB, trimap 0 / 0.5 / 1."""
-        height, width = self.picture.size
-        if not self._held.start <= rows.start <= min(rows.stop, height) <= self._held.stop:
-            self.hold(rows)
-        inside = (
-            slice(rows.start - self._held.start, min(rows.stop, height) - self._held.start),
-            slice(columns.start, min(columns.stop, width)),
+        # Where a window lies beyond the picture, its edge is read: that may have to go on there.
+        seen_rows, seen_columns = (
+            slice(min(part.start, side - 1), min(part.stop, side))
+            for part, side in zip((rows, columns), self.picture.size, strict=True)
         )
+        if not self._held.start <= seen_rows.start < seen_rows.stop <= self._held.stop:
+            self.hold(seen_rows)
+        first = self._held.start
+        inside = (slice(seen_rows.start - first, seen_rows.stop - first), seen_columns)
         stored, levels = self._stored[inside], self._levels[inside]
         shape = (rows.stop - rows.start, columns.stop - columns.start, 4)
         if self._carries_bytes and stored.dtype == np.uint8:
-            return self._carried(stored, levels, shape)
+            inputs = self._carried(stored, levels, shape)
+            self._continue(inputs, rows, columns)
+            return inputs[None].permute(0, 3, 1, 2)
         part = displayed(stored, self.picture.linear)
         part -= self._mean
         part /= self._std
-        inputs = torch.zeros(shape, dtype=self._dtype, device="cpu")
+        inputs = torch.empty(shape, dtype=self._dtype, device="cpu")
         target = inputs[: part.shape[0], : part.shape[1]]
         target[..., :3] = torch.from_numpy(part)
         target[..., 3] = torch.from_numpy(self._as_input[levels])
+        self._continue(inputs, rows, columns)
         return inputs[None].to(self._device).permute(0, 3, 1, 2)
 
     def _carried(
         self, stored: NDArray[np.uint8], levels: NDArray[np.uint8], shape: tuple[int, ...]
     ) -> Tensor:
-        """What `read` gives, of bytes that are carried to the device first."""
+        """(h, w, 4) of what `read` gives, of bytes that are carried to the device first."""
         mean, std, as_input = self._there
-        inputs = torch.zeros(shape, dtype=self._dtype, device=self._device)
+        inputs = torch.empty(shape, dtype=self._dtype, device=self._device)
         target = inputs[: stored.shape[0], : stored.shape[1]]
         # Copied, because they may be views of what must not be written to, which PyTorch warns of.
         colours = torch.from_numpy(np.array(stored)).to(self._device).float()
         target[..., :3] = colours.div_(255).sub_(mean).div_(std)
         target[..., 3] = as_input[torch.from_numpy(np.array(levels)).to(self._device).int()]
-        return inputs[None].permute(0, 3, 1, 2)
+        return inputs
+
+    def _continue(self, inputs: Tensor, rows: slice, columns: slice) -> None:
+        """Fill what lies beyond the picture in (h, w, 4) inputs of these rows and columns."""
+        below, right = (
+            min(part.stop, max(part.start, side)) - part.start
+            for part, side in zip((rows, columns), self.picture.size, strict=True)
+        )
+        if self._padding == "zeros":
+            inputs[below:] = 0
+            inputs[:, right:] = 0
+            return
+        # A window that lies wholly beyond begins with the edge itself.
+        below, right = max(1, below), max(1, right)
+        inputs[below:, :right] = inputs[below - 1, :right]
+        inputs[:, right:] = inputs[:, right - 1, None]
 
     def settle(self, alpha: NDArray[np.float32], rows: slice) -> None:
         """Set the pixels of these rows of alpha that the trimap is sure of: not the network's to say."""

@@ -77,7 +77,7 @@ class NetworkWriter:
             image: (1, 3, H, W) in [0, 1].
             trimap: (1, 1, H, W) in [0, 1], taken as `mematte.image` takes a file's.
             cap: int64 scalar; most tokens that attend in each routed block.
-            preprocessing: what the image is normalised with.
+            preprocessing: what the image is normalised with, and what lies beyond it.
 
         Returns:
             (1, 1, H, W) alpha, exactly 0 and 1 where the trimap is sure; and (R, h, w) bool, who attends in
@@ -94,7 +94,8 @@ class NetworkWriter:
         inputs = g.Concat(g.Div(g.Sub(image, mean), std), levels, axis=1)
         height, width = g.size(inputs, 2), g.size(inputs, 3)
         below, right = (self.up_to_multiple(side, SIZE_MULTIPLE_PX) for side in (height, width))
-        padded = g.Pad(inputs, g.list(0, 0, 0, 0, 0, 0, below, right))
+        mode = {"zeros": "constant", "edge": "edge"}[preprocessing.padding]
+        padded = g.Pad(inputs, g.list(0, 0, 0, 0, 0, 0, below, right), mode=mode)
 
         features, attending = self.backbone(self.network.backbone, padded, cap)
         alpha = self.in_strips(self.network.decoder, features, padded)

@@ -14,6 +14,7 @@ from torch import Tensor
 from mematte.errors import ExportError
 from mematte.image.trimap import BACKGROUND_UP_TO, FOREGROUND_FROM
 from mematte.model import MEMatte, within_budget
+from mematte.model.mematte import pad
 from mematte.weights import Preprocessing
 
 ALPHA_TOLERANCE = 1e-4
@@ -104,7 +105,7 @@ def compare(
     Args:
         session: from `open_session`.
         network: ours, in float32.
-        preprocessing: what the image is normalised with.
+        preprocessing: how the network is shown pictures.
         image: (1, 3, H, W) in [0, 1].
         trimap: (1, 1, H, W) in [0, 1].
         cap: most tokens that attend.
@@ -127,8 +128,9 @@ def compare(
     mean, std = (
         torch.tensor(values)[None, :, None, None] for values in (preprocessing.mean, preprocessing.std)
     )
+    inputs = pad(torch.cat(((image - mean) / std, levels), dim=1), preprocessing.padding)
     with torch.inference_mode():
-        alpha = network(torch.cat(((image - mean) / std, levels), dim=1), decide).alpha
+        alpha = network(inputs, decide).alpha[..., : image.shape[2], : image.shape[3]]
     alpha = torch.where(background, 0.0, torch.where(foreground, 1.0, alpha))
     return float((alpha - torch.from_numpy(theirs)).abs().max()), differing
 

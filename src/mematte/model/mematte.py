@@ -5,7 +5,7 @@ Source: Lin et al., "Memory Efficient Matting with Adaptive Token Routing", AAAI
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from .router import Decide, argmax
 from .spec import ModelSpec
 
 SIZE_MULTIPLE_PX = 32  # the published network pads to 32, not 16: the token grid is always even
+
+Padding = Literal["zeros", "edge"]
+"""What lies beyond a picture: zeros, as in the published network, or its last pixels again."""
 
 
 class Matting(NamedTuple):
@@ -40,7 +43,8 @@ class MEMatte(nn.Module):
         """Estimate alpha in one piece. Images larger than a few megapixels belong in `mematte.engine`.
 
         Args:
-            inputs: (B, 4, H, W) of any size: normalised RGB, trimap 0 / 0.5 / 1.
+            inputs: (B, 4, H, W) of any size: normalised RGB, trimap 0 / 0.5 / 1. Padded with zeros here,
+                where they are not padded yet.
             decide: the routers' scores -> who attends (`argmax`, `gumbel`, `within_budget` with a budget).
         """
         height, width = inputs.shape[-2:]
@@ -50,7 +54,8 @@ class MEMatte(nn.Module):
         return Matting(alpha, features, routings)
 
 
-def pad(inputs: Tensor) -> Tensor:
-    """Zero-pad (B, 4, H, W) at the bottom and right to a multiple of 32 px."""
+def pad(inputs: Tensor, padding: Padding = "zeros") -> Tensor:
+    """Pad (B, 4, H, W) at the bottom and right to a multiple of 32 px."""
     height, width = inputs.shape[-2:]
-    return F.pad(inputs, (0, -width % SIZE_MULTIPLE_PX, 0, -height % SIZE_MULTIPLE_PX))
+    mode = "constant" if padding == "zeros" else "replicate"
+    return F.pad(inputs, (0, -width % SIZE_MULTIPLE_PX, 0, -height % SIZE_MULTIPLE_PX), mode=mode)

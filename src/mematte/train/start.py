@@ -26,7 +26,8 @@ class Start(NamedTuple):
     """A network, and what training does not change of the weights that it comes from."""
 
     network: MEMatte
-    preprocessing: Preprocessing = Preprocessing()
+    # Crops have no padding: the network never learns what zeros beyond a picture mean.
+    preprocessing: Preprocessing = Preprocessing(padding="edge")
     enlarge_below: int = 0  # pixels; as `Weights.enlarge_below`
 
     def inputs(self, pictures: Tensor) -> Tensor:

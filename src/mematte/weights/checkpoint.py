@@ -1,7 +1,7 @@
 """Our weights: in memory a `Weights`, on disk one `.safetensors` file that is enough by itself.
 
 The file's metadata holds one entry, `mematte`: JSON with the format's version, the spec that draws the
-network, what the image is normalised with, the licence and the record of the training.
+network, how it is shown pictures, the licence and the record of the training.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors.torch import save_file
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from mematte.errors import OutputError, WeightsError
 from mematte.model import MEMatte, ModelSpec
+from mematte.model.mematte import Padding
 
 from .files import read_safetensors
 
@@ -33,10 +34,15 @@ COUNTER = "num_batches_tracked"
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What the RGB channels (in [0, 1]) are normalised with before the network; the trimap never is."""
+    """How a network is shown pictures: what their RGB channels (in [0, 1]) are normalised with, which the
+    trimap never is, and what lies beyond their bottom and right edges, up to the next multiple of 32 px.
+    """
 
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # ImageNet
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    # Zeros as the published networks have it, or the last pixels again. Zeros are a surely known background:
+    # who never saw them in training takes an unknown region that meets such an edge for background as well.
+    padding: Padding = "zeros"
 
 
 @dataclass(frozen=True)
@@ -301,15 +307,20 @@ def _spec(described: Mapping[str, Any]) -> ModelSpec:
 def _preprocessing(described: Mapping[str, Any]) -> Preprocessing:
     mean = tuple(float(value) for value in described["mean"])
     std = tuple(float(value) for value in described["std"])
-    return preprocessing(mean, std)
+    return preprocessing(mean, std, described.get("padding", "zeros"))
 
 
-def preprocessing(mean: tuple[float, ...], std: tuple[float, ...]) -> Preprocessing:
+def preprocessing(
+    mean: tuple[float, ...], std: tuple[float, ...], padding: Padding = "zeros"
+) -> Preprocessing:
     """Checked `Preprocessing`.
 
     Raises:
-        ValueError: not three finite numbers each, or a standard deviation that is not positive.
+        ValueError: not three finite numbers each, a standard deviation that is not positive, or a padding
+            that does not exist.
     """
     if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
         raise ValueError(f"mean {mean} and std {std} must be three numbers each, std above 0")
-    return Preprocessing((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
+    if padding not in get_args(Padding):
+        raise ValueError(f"padding {padding!r} must be one of {', '.join(get_args(Padding))}")
+    return Preprocessing((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]), padding)
