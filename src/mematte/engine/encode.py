@@ -231,7 +231,7 @@ def areas(grid: tuple[int, int], most_tokens: int, multiple: int = 1) -> Iterato
 class Neighbourhood(NamedTuple):
     """An area and what lies around it, as it was before anything was overwritten."""
 
-    window: Tensor  # (height, width, C), a copy
+    window: Tensor  # (height, width, C), a copy; of a map that is one area, the map
     inner: Area  # where in the window the area lies
     area: Area  # where in the map
 
@@ -244,6 +244,10 @@ def neighbourhoods(tokens: Tensor, most_tokens: int, halo: int) -> Iterator[Neig
     """
     grid_height, grid_width, _ = tokens.shape
     height, width = sides((grid_height, grid_width), most_tokens)
+    if (height, width) == (grid_height, grid_width):
+        everything = slice(0, height), slice(0, width)
+        yield Neighbourhood(tokens, everything, everything)
+        return
     above = tokens[:0].clone()  # the old rows just above this row of areas
     for rows in spans(grid_height, height):
         # Of a wide map a row of areas is large: only its last rows are copied.

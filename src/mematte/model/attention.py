@@ -134,8 +134,8 @@ class Attention(nn.Module):
         """
         rows = _offsets(self.relative_rows, grid[0], area[0])
         columns = _offsets(self.relative_columns, grid[1], area[1])
-        by_row = torch.einsum("bnyxc,ykc->bnyxk", query, rows)
-        by_column = torch.einsum("bnyxc,xkc->bnyxk", query, columns)
+        by_row = torch.einsum("bnyxc,yck->bnyxk", query, rows)
+        by_column = torch.einsum("bnyxc,xck->bnyxk", query, columns)
         return (by_row[..., :, None] + by_column[..., None, :]).flatten(4).flatten(2, 3)
 
 
@@ -153,12 +153,13 @@ def query_areas(grid: tuple[int, int], most_scores: int) -> Iterator[Area]:
 
 
 def _offsets(relative: Tensor, length: int, queries: slice) -> Tensor:
-    """(2p - 1, c) parameters -> (queries, length, c): the entry of each (query, key) pair along one axis."""
+    """(2p - 1, c) parameters -> (queries, c, length): the entry of each (query, key) pair along one axis."""
     if relative.shape[0] != 2 * length - 1:
         stretched = F.interpolate(relative.float().T[None], size=2 * length - 1, mode="linear")
         relative = stretched[0].T.to(relative.dtype)
-    keys = torch.arange(length, device=relative.device)
-    return relative[keys[queries, None] - keys[None, :] + length - 1]
+    # Pair (q, k) has entry q - k + length - 1: those of one query lie side by side, the last key first. Taken
+    # so and turned round that is one kernel on a GPU; looked up by number it would be five.
+    return relative.unfold(0, length, 1)[queries].flip(2)
 
 
 def to_windows(tokens: Tensor, size: int) -> Tensor:
