@@ -160,18 +160,22 @@ def make_plan(job: Job, memory: int, base_bytes: int, unknown: NDArray[np.bool_]
         "strip_values": [factor * values for values in _STRIPS],
         "second_map": [True, False],
     }
-    smallest = {name: several[-1] for name, several in choices.items()}
-    pieces = Pieces(max_global_tokens=0, **smallest)
 
     def fits(pieces: Pieces) -> bool:
         return base_bytes + max(needs(job, pieces).values()) <= memory
 
+    pieces = Pieces(
+        max_global_tokens=_wanted_cap(job), **{name: several[0] for name, several in choices.items()}
+    )
     if not fits(pieces):
-        raise BudgetError(job.size, memory, base_bytes + max(needs(job, pieces).values()))
-    pieces = replace(pieces, max_global_tokens=_largest_cap(job, pieces, memory - base_bytes))
-    for name, several in choices.items():
-        candidates = (replace(pieces, **{name: choice}) for choice in several)
-        pieces = next(candidate for candidate in candidates if fits(candidate))
+        smallest = {name: several[-1] for name, several in choices.items()}
+        pieces = Pieces(max_global_tokens=0, **smallest)
+        if not fits(pieces):
+            raise BudgetError(job.size, memory, base_bytes + max(needs(job, pieces).values()))
+        pieces = replace(pieces, max_global_tokens=_largest_cap(job, pieces, memory - base_bytes))
+        for name, several in choices.items():
+            candidates = (replace(pieces, **{name: choice}) for choice in several)
+            pieces = next(candidate for candidate in candidates if fits(candidate))
     plan = Plan(job, memory, base_bytes, pieces, {})
     tile = None if unknown is None else _largest_tile(unknown, plan)
     stages = {stage: base_bytes + need for stage, need in needs(job, pieces, tile).items()}
@@ -188,9 +192,13 @@ def _largest_tile(unknown: NDArray[np.bool_], plan: Plan) -> tuple[int, int]:
     return max(sizes, key=math.prod, default=(0, 0))
 
 
+def _wanted_cap(job: Job) -> int:
+    return DEFAULT_MAX_GLOBAL_TOKENS if job.max_global_tokens is None else job.max_global_tokens
+
+
 def _largest_cap(job: Job, pieces: Pieces, room: int) -> int:
     """As many attending tokens as were asked for, or as fit."""
-    wanted = DEFAULT_MAX_GLOBAL_TOKENS if job.max_global_tokens is None else job.max_global_tokens
+    wanted = _wanted_cap(job)
     counts = range(min(wanted, job.tokens) + 1)
     first_too_many = bisect.bisect_left(
         counts,
