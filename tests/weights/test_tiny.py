@@ -55,7 +55,7 @@ def test_they_matte_a_disc_with_an_edge_of_any_softness(engine: mematte.Engine, 
 
 @pytest.mark.parametrize("size", [(161, 200), (175, 129)])
 def test_what_is_unknown_along_the_edges_goes_on_there(size: tuple[int, int]) -> None:
-    """As in a trimap made of a mask by eroding it. With zeros beyond, errors are up to ten times these."""
+    """As in a trimap made by eroding a mask. With zeros beyond, these four errors were 0.005 to 0.05."""
     y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
     truth = ((y > 60) & (x > 70)).astype(np.float32)  # as far as the bottom and the right edge
     waves = 0.5 + 0.1 * np.sin(x / 9) * np.cos(y / 13)
