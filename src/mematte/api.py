@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
+from typing import Literal
 
 from .engine import Engine, Matte
 from .engine.device import choose_device, choose_precision
@@ -23,6 +24,7 @@ def load(
     memory: str | int | None = None,
     max_global_tokens: int | None = None,
     enlarge: Enlarge = "auto",
+    windows: Literal["auto", "all", "unknown"] = "auto",
 ) -> Engine:
     """Load weights and make an engine of them.
 
@@ -36,6 +38,8 @@ def load(
         max_global_tokens: at most so many tokens attend globally in each routed block; None = 18,500.
         enlarge: 2 or 3 = the network is shown pictures at so many times their size; "auto" = 2
             where the weights gain by it.
+        windows: "unknown" = only what lies near the unknown region is computed, which is faster the less of a
+            picture is unknown; "auto" = as the weights ask.
 
     Raises:
         WeightsError: the weights are missing, damaged, or of another network.
@@ -51,6 +55,7 @@ def load(
         memory=memory,
         max_global_tokens=max_global_tokens,
         enlarge=enlarge,
+        windows=windows,
     )
 
 

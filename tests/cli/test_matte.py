@@ -131,7 +131,8 @@ def test_the_report_says_what_was_done(folder: Path, matte: Run) -> None:
     assert set(report) == {
         "version", "inputs", "outputs", "weights",
         "weights_source", "network", "device", "precision", "size", "enlarged",
-        "padded", "tokens", "max_global_tokens", "unknown_share", "routing", "seconds", "memory_bytes",
+        "padded", "tokens", "computed_tokens", "max_global_tokens", "unknown_share",
+        "routing", "seconds", "memory_bytes",
         "planned_bytes", "peak_bytes", "notes", "warnings",
     }  # fmt: skip
     assert report["inputs"] == {
@@ -302,6 +303,28 @@ def test_a_large_enough_budget_is_kept_and_reported(folder: Path, matte: Run) ->
     report = json.loads((folder / "report.json").read_text())
     assert report["memory_bytes"] == 2_000_000_000
     assert report["planned_bytes"] <= 2_000_000_000
+
+
+def test_what_lies_far_from_the_unknown_region_is_left_out_and_it_is_said(folder: Path, matte: Run) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (100, 1400, 3), dtype=np.uint8)
+    levels = np.full((100, 1400), 255, np.uint8)
+    levels[:, :300] = 128
+    cv2.imwrite("wide.png", photo)
+    cv2.imwrite("wide_trimap.png", levels)
+    wide = ("wide.png", "wide_trimap.png", "--report", "report.json", "--force")
+
+    everything = matte(*wide, "-o", "a.png")
+    whole = json.loads((folder / "report.json").read_text())
+    near = matte(*wide, "-o", "b.png", "--windows", "unknown")
+    said = json.loads((folder / "report.json").read_text())
+
+    assert whole["computed_tokens"] == whole["tokens"] == said["tokens"]
+    assert said["computed_tokens"] == 2 * 14 * whole["padded"]["height"] // 16
+    assert "tokens computed" not in everything.err
+    assert f"{said['computed_tokens'] / said['tokens']:.0%} of the tokens computed" in near.err
+    a, b = (cv2.imread(name, cv2.IMREAD_UNCHANGED) for name in ("a.png", "b.png"))
+    assert (b[levels == 255] == 255).all()
+    assert (a != b)[levels == 128].any()
 
 
 def test_enlarging_changes_the_matte_and_not_its_size(folder: Path, matte: Run) -> None:

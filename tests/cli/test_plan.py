@@ -119,6 +119,17 @@ def test_a_picture_that_is_shown_enlarged_is_planned_so(plan: Run) -> None:
     )
 
 
+def test_a_plan_for_windows_near_the_unknown_region_says_so(plan: Run) -> None:
+    everything = plan("300x200", "--memory", "3GB", "--windows", "all")
+    near = plan("300x200", "--memory", "3GB", "--windows", "unknown")
+    said = json.loads(plan("300x200", "--memory", "3GB", "--windows", "unknown", "--json").out)
+
+    assert "predicted time    at most " in near.out
+    assert "those near the unknown region are computed" in near.out
+    assert "at most " not in everything.out.partition("predicted time")[2].splitlines()[0]
+    assert said["windows"] == "unknown"
+
+
 def test_where_memory_does_not_suffice_to_enlarge_the_plan_says_so(
     plan: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

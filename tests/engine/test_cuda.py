@@ -169,6 +169,18 @@ def test_deep_pictures_give_what_the_cpu_gives(weights, engine, dtype) -> None:
     assert np.abs(alpha - engine(image, trimap).alpha).max() < TOLERANCES["float32"]
 
 
+def test_near_the_unknown_region_it_gives_what_the_cpu_gives(weights) -> None:
+    image, trimap = picture(500, 700), banded_trimap(500, 700)
+    trimap[:400] = 0
+    ours, cpu = (
+        Engine(weights, device=device, precision="float32", windows="unknown")(image, trimap)
+        for device in (DEVICE, "cpu")
+    )
+
+    assert ours.report.computed_tokens == cpu.report.computed_tokens < ours.report.tokens
+    assert np.abs(ours.alpha - cpu.alpha).max() < TOLERANCES["float32"]
+
+
 def test_a_teacher_gives_what_the_cpu_gives() -> None:
     weights = random_weights(teacher(TINY))
     image, trimap = picture(223, 310), banded_trimap(223, 310)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from mematte.engine import Engine
+from mematte.engine import Engine, Matte
 from mematte.engine.device import allocating_at_most, choose_precision
 from mematte.engine.encode import encode
 from mematte.engine.plan import Plan, make_plan, rows_of_tiles
@@ -25,7 +25,7 @@ from mematte.errors import (
 )
 from mematte.image import write_alpha
 from mematte.model import TINY, teacher, within_budget
-from mematte.weights import build
+from mematte.weights import Weights, build
 
 from .conftest import random_weights
 
@@ -450,6 +450,63 @@ def test_an_enlarged_matte_is_the_mean_of_what_the_network_sees(weights, factor)
     means = sum(parts) / factor**2
     assert matte.report.unknown_share == 1
     assert np.abs(matte.alpha - means).max() < 1e-5
+
+
+def test_windows_near_the_unknown_region_are_computed_where_the_weights_ask_for_it(weights) -> None:
+    image, trimap = picture(100, 1400), np.full((100, 1400), 255, np.uint8)
+    trimap[:, 500:600] = 128
+    asking = replace(weights, windows="unknown", enlarge_below=140_001)
+
+    def run(of: Weights, **options: Any) -> Matte:
+        return Engine(of, device="cpu", precision="float32", **options)(image, trimap)
+
+    whole, asked = run(weights), run(weights, windows="unknown")
+
+    # Columns 31 to 37 of tokens are unknown: in the third window, and within 7 of the second and the fourth.
+    assert asked.report.tokens == whole.report.tokens == whole.report.computed_tokens == 8 * 88
+    assert asked.report.computed_tokens == 8 * 3 * 14
+    assert not asked.routings[0].attend[:, :14].any()
+    assert not asked.routings[0].attend[:, 56:].any()
+    assert np.abs(asked.alpha - whole.alpha).max() > 0
+    assert np.array_equal(run(asking, enlarge=1).alpha, asked.alpha)
+    assert np.array_equal(run(asking, enlarge=1, windows="all").alpha, whole.alpha)
+    enlarged = run(asking)
+    assert enlarged.report.computed_tokens == enlarged.report.tokens == 14 * 176
+    assert run(asking, windows="unknown").report.computed_tokens < enlarged.report.tokens
+
+
+def test_near_the_unknown_region_nothing_depends_on_the_pieces(weights, monkeypatch) -> None:
+    image, trimap = picture(500, 700), banded_trimap(500, 700)
+    trimap[:400] = 0
+    engine = Engine(weights, device="cpu", precision="float32", windows="unknown")
+    expected = engine(image, trimap)
+
+    cut_into(monkeypatch, tile_px=64, piece_tokens=49, second_map=False)
+
+    assert expected.report.computed_tokens < expected.report.tokens
+    assert np.abs(engine(image, trimap).alpha - expected.alpha).max() < 1e-5
+
+
+def test_with_everything_unknown_every_window_is_computed(engine, weights) -> None:
+    image, trimap = picture(250, 300), np.full((250, 300), 128, np.uint8)
+    near = Engine(weights, device="cpu", precision="float32", windows="unknown")
+
+    assert np.abs(near(image, trimap).alpha - engine(image, trimap).alpha).max() < 1e-5
+
+
+def test_who_attends_to_every_token_leaves_no_window_out() -> None:
+    every = random_weights(teacher(TINY))
+
+    with pytest.raises(
+        InputError, match=r"all tokens attend to all others \(blocks WWGWWG.*no window can be left"
+    ):
+        Engine(every, device="cpu", windows="unknown")
+    assert Engine(replace(every, windows="unknown"), device="cpu").windows_of() == "all"
+
+
+def test_only_all_and_unknown_are_windows(weights) -> None:
+    with pytest.raises(InputError, match='"auto", "all" or "unknown", not \'some\''):
+        Engine(weights, device="cpu", windows="some")
 
 
 def test_only_1_2_and_3_are_enlargements(weights) -> None:

@@ -165,6 +165,26 @@ def test_a_process_stays_within_its_budget(tmp_path: Path) -> None:
     assert read_picture(tmp_path / "alpha.tif").size == (side, side)
 
 
+def test_files_give_the_same_near_the_unknown_region(weights, tmp_path, monkeypatch) -> None:
+    size = (1400, 230)
+    levels = np.full(size, 255, np.uint8)
+    levels[700:800] = 128
+    write_picture(tmp_path / "photo.tif", picture(*size).astype(np.float32) / 255)
+    write_trimap(tmp_path / "trimap.png", levels)
+    files = tmp_path / "photo.tif", tmp_path / "trimap.png"
+    engine = Engine(weights, device="cpu", precision="float32", windows="unknown")
+    cut_into(monkeypatch, tile_px=64, piece_tokens=196)
+
+    report, routings = streamed(engine, files, Results(tmp_path / "alpha.tif"))
+
+    matte = engine(*files)
+    matte.save(tmp_path / "whole.tif")
+    ours, whole = (read_picture(tmp_path / name).values() for name in ("alpha.tif", "whole.tif"))
+    assert np.abs(ours - whole).max() < 1.5 / 255
+    assert report.computed_tokens == matte.report.computed_tokens < report.tokens / 2
+    assert [one.asked for one in routings] == [other.asked for other in matte.routings]
+
+
 def test_what_should_have_been_enlarged_and_was_not_is_said(engine, files, tmp_path, monkeypatch) -> None:
     plain, _ = streamed(engine, files, Results(tmp_path / "plain.tif"))
     monkeypatch.setattr(engine, "enlarge", 2)

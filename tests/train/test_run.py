@@ -80,15 +80,17 @@ def test_the_weights_are_the_averaged_ones_with_a_record(recipe: Recipe, tmp_pat
     assert weights.training["recipe"]["learning_rate"] == 3e-3
 
 
-def test_what_wants_small_pictures_enlarged_is_tuned_so_and_wants_it_then(
+def test_how_weights_want_to_be_run_stays_when_they_are_tuned(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start = weights_of(MEMatte(recipe.spec), name="start", licence="MIT", enlarge_below=5000)
+    start = weights_of(
+        MEMatte(recipe.spec), name="start", licence="MIT", enlarge_below=5000, windows="unknown"
+    )
     save_weights(start, tmp_path / "start.safetensors")
 
     tuned = run(replace(recipe, steps=1, start=str(tmp_path / "start.safetensors")), tmp_path / "run")
 
-    assert load_weights(tuned).enlarge_below == 5000
+    assert (load_weights(tuned).enlarge_below, load_weights(tuned).windows) == (5000, "unknown")
     below: list[int] = []
     monkeypatch.setattr("mematte.train.run.crop_source", lambda _, pixels: below.append(pixels) or Discs())
     train(
@@ -98,7 +100,8 @@ def test_what_wants_small_pictures_enlarged_is_tuned_so_and_wants_it_then(
         devices=1,
     )
     assert below == [5000]
-    assert load_weights(run(replace(recipe, steps=1), tmp_path / "fresh")).enlarge_below == 0
+    fresh = load_weights(run(replace(recipe, steps=1), tmp_path / "fresh"))
+    assert (fresh.enlarge_below, fresh.windows) == (0, "all")
 
 
 @pytest.mark.parametrize("frozen", [False, True])

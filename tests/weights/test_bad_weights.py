@@ -387,6 +387,14 @@ def test_a_preprocessing_that_is_none(ours: Path, change: dict[str, Any]) -> Non
         load_weights(ours)
 
 
+@pytest.mark.parametrize("windows", ["some", ["all"], None, 3])
+def test_windows_that_are_none(ours: Path, windows: Any) -> None:
+    rewrite(ours, {"mematte": json.dumps(described(ours) | {"windows": windows})})
+
+    with pytest.raises(WeightsError, match="the description of the network in the metadata is damaged"):
+        load_weights(ours)
+
+
 def test_a_spec_of_another_network(ours: Path) -> None:
     description = described(ours)
     description["spec"] |= {"blocks": "WRGW", "name": "longer"}

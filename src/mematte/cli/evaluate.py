@@ -24,6 +24,8 @@ from .options import (
     PrecisionOption,
     QuietOption,
     WeightsOption,
+    Windows,
+    WindowsOption,
 )
 
 if TYPE_CHECKING:
@@ -205,6 +207,7 @@ def evaluate(
     precision: PrecisionOption = Precision.auto,
     memory: MemoryOption = None,
     enlarge: EnlargeOption = Enlarge.auto,
+    windows: WindowsOption = Windows.auto,
     max_global_tokens: MaxGlobalTokensOption = None,
     everyone: Annotated[
         bool,
@@ -256,6 +259,7 @@ def evaluate(
             memory=memory,
             max_global_tokens=max_global_tokens,
             enlarge=enlarge.factor,
+            windows=windows.choice,
             everyone=everyone,
         )
         rules = Rules(

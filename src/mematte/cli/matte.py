@@ -34,6 +34,8 @@ from .options import (
     RoutesOption,
     TrimapArgument,
     WeightsOption,
+    Windows,
+    WindowsOption,
 )
 from .outputs import (
     check_outputs,
@@ -71,6 +73,7 @@ def matte(
     precision: PrecisionOption = Precision.auto,
     memory: MemoryOption = None,
     enlarge: EnlargeOption = Enlarge.auto,
+    windows: WindowsOption = Windows.auto,
     max_global_tokens: MaxGlobalTokensOption = None,
 ) -> None:
     """Estimate the alpha of IMAGE at its own resolution, guided by TRIMAP or by a mask.
@@ -115,6 +118,7 @@ def matte(
                 memory=memory,
                 max_global_tokens=max_global_tokens,
                 enlarge=enlarge.factor,
+                windows=windows.choice,
             )
         if routes is not None:
             check_routed(engine, "--routes")
@@ -162,9 +166,15 @@ def _read_background(over: str, limit: int, messages: Messages) -> Picture | tup
 
 def _summary(report: Report, routings: Sequence[BlockRouting], seconds: float) -> str:
     shares = [routing.share for routing in routings]
-    attended = f", {sum(shares) / len(shares):.0%} of the tokens attended globally" if shares else ""
+    share = report.computed_tokens / report.tokens
+    computed = f", {share:.0%} of the tokens computed" if share < 1 else ""
+    attended = (
+        f", {sum(shares) / len(shares):.0%} of {'all' if computed else 'the'} tokens attended globally"
+        if shares
+        else ""
+    )
     return (
-        f"{report.size[1]}x{report.size[0]} px, {report.unknown_share:.0%} unknown{attended}: "
+        f"{report.size[1]}x{report.size[0]} px, {report.unknown_share:.0%} unknown{computed}{attended}: "
         f"{seconds:.1f} s with {report.weights} on {report.device} in {report.precision}, "
         f"{report.peak_bytes / 1e6:,.0f} MB at most."
     )

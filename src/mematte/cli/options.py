@@ -20,6 +20,24 @@ class Precision(str, Enum):
     float16 = "float16"
 
 
+class Windows(str, Enum):
+    """Which windows are computed."""
+
+    auto = "auto"
+    all = "all"
+    unknown = "unknown"
+
+    @property
+    def choice(self) -> Literal["auto", "all", "unknown"]:
+        """As `mematte.load` takes it."""
+        choices: dict[str, Literal["auto", "all", "unknown"]] = {
+            "auto": "auto",
+            "all": "all",
+            "unknown": "unknown",
+        }
+        return choices[self.value]
+
+
 class Enlarge(str, Enum):
     """How much larger the network may be shown a picture."""
 
@@ -201,6 +219,17 @@ EnlargeOption = Annotated[
         "--enlarge",
         help="2 or 3 shows the network the picture at so many times its size: finer mattes of small pictures "
         "in four or nine times the time. auto is 2 where the weights gain by it.",
+        rich_help_panel=NETWORK,
+    ),
+]
+
+WindowsOption = Annotated[
+    Windows,
+    typer.Option(
+        "--windows",
+        help="unknown computes only windows of 224 px near unknown pixels: faster the less of a picture is "
+        "unknown. all is the network as published. auto is unknown where the weights are made for it and the "
+        "picture is not enlarged.",
         rich_help_panel=NETWORK,
     ),
 ]

@@ -19,6 +19,8 @@ from .options import (
     Precision,
     PrecisionOption,
     WeightsOption,
+    Windows,
+    WindowsOption,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ def plan(
     precision: PrecisionOption = Precision.auto,
     max_global_tokens: MaxGlobalTokensOption = None,
     enlarge: EnlargeOption = Enlarge.auto,
+    windows: WindowsOption = Windows.auto,
     measure: Annotated[
         bool, typer.Option("--measure", help="Measure the rate anew: the kept one is of a busier time.")
     ] = False,
@@ -57,7 +60,8 @@ def plan(
 
     Photo and trimap are taken as read and written in bands, or, where the network is shown them enlarged, as
     kept in memory. Without --memory, a curve of memory against time.
-    The seconds come from a rate that is measured on first use, in about a second, and kept.
+    The seconds come from a rate that is measured on first use, in about a second, and kept. Where only
+    windows near unknown pixels are computed, they are those of all: where unknown pixels lie is not asked.
 
     Example: mematte plan 6000x4000 --memory 1GB
 
@@ -74,6 +78,7 @@ def plan(
         memory=memory,
         max_global_tokens=max_global_tokens,
         enlarge=enlarge.factor,
+        windows=windows.choice,
     )
     jobs = _jobs_of_file(engine, image) if size is None else _jobs_of_size(engine, size)
     plans = [_plan(engine, jobs)] if memory is not None else _curve(engine, jobs[0])
@@ -165,6 +170,7 @@ def _described(plan: Plan, rate: Rates, unknown: float, attending: float, enlarg
         "enlarged": enlarged,
         "padded": {"width": plan.padded[1], "height": plan.padded[0]},
         "tokens": plan.job.tokens,
+        "windows": plan.job.windows,
         "memory_bytes": plan.memory,
         "base_bytes": plan.base_bytes,
         "peak_bytes": plan.peak_bytes,
@@ -183,20 +189,21 @@ def _table(engine: Engine, said: dict[str, Any]) -> str:
     from mematte.engine.memory import show_memory
 
     pieces, total = said["pieces"], sum(said["operations"].values())
+    near = "" if said["windows"] == "all" else ", of which those near the unknown region are computed"
     again = "wait in a second map" if pieces["second_map"] else "are computed twice"
     lines = [
         *_head(engine, said),
         f"budget            {show_memory(said['memory_bytes'])}",
         f"taken already     {show_memory(said['base_bytes'])}",
         f"predicted peak    {show_memory(said['peak_bytes'])}",
-        f"tokens            {said['tokens']:,}",
+        f"tokens            {said['tokens']:,}{near}",
         f"attend globally   {said['max_global_tokens']:,} per block at most",
         f"pieces            {pieces['window_tokens']:,} tokens in windows, "
         f"{pieces['piece_tokens']:,} elsewhere",
         f"refined tokens    {again}",
         f"decoder tiles     {pieces['tile_px']} px",
         f"operations        {total / 1e12:,.2f} T",
-        f"predicted time    {_show_seconds(said['seconds'])}",
+        f"predicted time    {'at most ' if near else ''}{_show_seconds(said['seconds'])}",
         "",
         "stage             at most",
         *(f"{stage:17} {show_memory(peak)}" for stage, peak in said["stages"].items()),

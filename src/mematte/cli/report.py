@@ -48,6 +48,7 @@ def report_of(
         "enlarged": report.enlarged,
         "padded": _size(report.padded),
         "tokens": report.tokens,
+        "computed_tokens": report.computed_tokens,
         "max_global_tokens": report.max_global_tokens,
         "unknown_share": report.unknown_share,
         "routing": [

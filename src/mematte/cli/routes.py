@@ -30,6 +30,8 @@ from .options import (
     RadiusOption,
     TrimapArgument,
     WeightsOption,
+    Windows,
+    WindowsOption,
 )
 from .outputs import beside, check_outputs, check_routed, write_sheet
 from .report import report_of
@@ -72,6 +74,7 @@ def routes(
     precision: PrecisionOption = Precision.auto,
     memory: MemoryOption = None,
     enlarge: EnlargeOption = Enlarge.auto,
+    windows: WindowsOption = Windows.auto,
     max_global_tokens: MaxGlobalTokensOption = None,
 ) -> None:
     """Explain the routing of IMAGE: which tokens attend globally in each routed block, and which are refined.
@@ -105,6 +108,7 @@ def routes(
                 memory=memory,
                 max_global_tokens=max_global_tokens,
                 enlarge=enlarge.factor,
+                windows=windows.choice,
             )
         check_routed(engine, "mematte routes")
         # The routes that `mematte matte` would take: the same call, of whose results nothing is written.

@@ -19,9 +19,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from mematte.model import ModelSpec
 from mematte.model.decoder import Decoder
 
-from .encode import Read, spans
+from .encode import Read
 from .fusion import HALO_ROWS, ApartFusion, JoinedFusion, levels
 from .plan import Plan, Tile
+from .scope import spans
 
 
 def decode(

@@ -2,7 +2,7 @@
 
 Everything else lives only as long as its piece. The model says what a block computes; here is only where and
 when, so that the result does not depend on the size of the pieces.
-Shapes: (h, w) token grid, N = h * w tokens, C channels, n attending tokens.
+Shapes: (h, w) token grid, N = h * w tokens, C channels, n attending tokens, m computed tokens.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from mematte.model.ltrm import HALO_TOKENS, TokenRefinement
 from mematte.model.router import Decide, Router, argmax
 
 from .plan import Plan, sides
+from .scope import NearUnknown, Scope, spans
 
 
 class Routed(NamedTuple):
@@ -35,7 +36,7 @@ Read = Callable[[slice, slice], Tensor]
 
 
 def encode(
-    backbone: Backbone, read: Read, plan: Plan, decide: Decide, done: Callable[[float], None]
+    backbone: Backbone, read: Read, plan: Plan, scope: Scope, decide: Decide, done: Callable[[float], None]
 ) -> tuple[Tensor, list[Routed]]:
     """What `Backbone.forward` computes, for one picture, within the memory that was planned.
 
@@ -43,36 +44,42 @@ def encode(
         backbone: in eval mode.
         read: the picture, a window at a time.
         plan: sizes of the pieces.
+        scope: which windows are computed. The others are not there: their tokens are zero, nobody attends to
+            them, and they count in no mean. Only without `G` blocks may it leave any out.
         decide: the routers' scores -> who attends.
         done: told the share of the work that is done, 0 to 1.
 
     Returns:
         (h, w, C) features, and the decisions of the routed blocks in order.
     """
-    tokens = _embedded(backbone, read, plan)
+    tokens = _embedded(backbone, read, plan, scope)
     routings = []
     for number, block in enumerate(backbone.blocks, start=1):
         match block:
             case WindowBlock():
-                _window_block(block, tokens, plan)
+                _window_block(block, tokens, plan, scope)
             case RoutedBlock():
-                routings.append(_routed_block(block, tokens, plan, decide))
+                routings.append(_routed_block(block, tokens, plan, scope, decide))
             case GlobalBlock():
-                _global_block(block, tokens, plan)
+                assert scope.is_whole, "its relative positions are those of the whole grid"
+                _global_block(block, tokens, plan, scope)
         done(number / len(backbone.blocks))
     return tokens, routings
 
 
-def _embedded(backbone: Backbone, read: Read, plan: Plan) -> Tensor:
+def _embedded(backbone: Backbone, read: Read, plan: Plan, scope: Scope) -> Tensor:
     """(h, w, C): patches and absolute positions, a band of the picture at a time."""
     patch, (height, width) = backbone.patches.kernel_size[0], plan.grid
     weights = backbone.patches.weight
-    tokens = weights.new_empty((height, width, weights.shape[0]))
+    tokens = (weights.new_empty if scope.is_whole else weights.new_zeros)((height, width, weights.shape[0]))
     positions = _Positions(backbone.positions, plan.grid)
-    for rows, columns in areas(plan.grid, plan.pieces.piece_tokens):
-        inputs = read(_pixels(rows, patch), _pixels(columns, patch))
-        tokens[rows, columns] = backbone.patches(inputs)[0].permute(1, 2, 0)
-        tokens[rows, columns] += positions.of(rows, columns).to(tokens.dtype)
+    for area in _cover(plan.grid, *scope.sides(plan.pieces.piece_tokens)):
+        if scope.leaves_out(area):
+            continue
+        rows, columns = area
+        embedded = backbone.patches(read(_pixels(rows, patch), _pixels(columns, patch)))[0].permute(1, 2, 0)
+        tokens[area] = scope.kept(embedded, area)
+        tokens[area] += scope.kept(positions.of(rows, columns).to(tokens.dtype), area)
     return tokens
 
 
@@ -106,44 +113,49 @@ def _resize_matrix(source: int, target: int, device: torch.device) -> Tensor:
     return F.interpolate(identity, size=(target, source), mode="bicubic", align_corners=False)[0, 0]
 
 
-def _window_block(block: WindowBlock, tokens: Tensor, plan: Plan) -> None:
+def _window_block(block: WindowBlock, tokens: Tensor, plan: Plan, scope: Scope) -> None:
     """Windows know nothing of each other: whole ones, a few at a time."""
-    for rows, columns in areas(plan.grid, plan.pieces.window_tokens, block.window):
+    most = plan.pieces.window_tokens
+    if isinstance(scope, NearUnknown):
+        flat = tokens.view(-1, tokens.shape[-1])
+        for windows in scope.windows(most):
+            flat[windows] = block(flat[windows])
+        return
+    for rows, columns in areas(plan.grid, most, block.window):
         tokens[rows, columns] = block(tokens[None, rows, columns])[0]
 
 
-def _routed_block(block: RoutedBlock, tokens: Tensor, plan: Plan, decide: Decide) -> Routed:
-    log_probs = _routed(block.router, tokens, plan)
-    attend = decide(log_probs)
+def _routed_block(block: RoutedBlock, tokens: Tensor, plan: Plan, scope: Scope, decide: Decide) -> Routed:
+    log_probs = _routed(block.router, tokens, plan, scope)
+    attend = scope.kept_flags(decide(log_probs))
     asks = argmax(log_probs)
     chosen = attend[0].nonzero()[:, 0]
     flat = tokens.view(-1, tokens.shape[-1])
     attended = _attended(block, flat, chosen, plan)
-    if len(chosen) < len(flat):
-        _refine(block.refinement, tokens, plan)
+    if len(chosen) < scope.count:
+        _refine(block.refinement, tokens, plan, scope)
     flat[chosen] = attended
-    _finish(block, tokens, plan)
+    _finish(block, tokens, plan, scope)
     # Counting whom the cap cut off would wait for a GPU once more in every block: it is done at the end.
     return Routed(attend.view(plan.grid), asks.view(plan.grid))
 
 
-def _routed(router: Router, tokens: Tensor, plan: Plan) -> Tensor:
+def _routed(router: Router, tokens: Tensor, plan: Plan, scope: Scope) -> Tensor:
     """(1, N, 2) log-probabilities, in two passes: the router's context is a mean over all tokens."""
-    flat = tokens.view(1, -1, tokens.shape[-1])
-    pieces = list(spans(flat.shape[1], plan.pieces.piece_tokens))
+    flat = tokens.view(-1, tokens.shape[-1])
     # float64 costs nothing here, and makes the mean independent of the pieces.
     total = torch.zeros((), dtype=_wide(tokens), device=tokens.device)
-    for piece in pieces:
-        total = total + router.half_embed(flat[:, piece], "context").sum(
-            dim=1, keepdim=True, dtype=total.dtype
-        )
-    context = (total / flat.shape[1]).to(tokens.dtype)
+    for part in scope.parts(plan.pieces.piece_tokens):
+        total = total + router.half_embed(flat[part], "context").sum(dim=0, dtype=total.dtype)
+    context = (total / scope.count).to(tokens.dtype)
     # One tensor from the beginning: thousands of small ones, made between pieces that come and go, would keep
     # the gaps apart that these leave in the process's memory. At a gigapixel that was 2.4 GB.
-    log_probs = flat.new_empty((1, flat.shape[1], 2), dtype=torch.float32)  # as the router judges
-    for piece in pieces:
-        log_probs[:, piece] = router.judge(router.half_embed(flat[:, piece], "local"), context)
-    return log_probs
+    log_probs = flat.new_empty((len(flat), 2), dtype=torch.float32)  # as the router judges
+    if not scope.is_whole:
+        log_probs[:, 0], log_probs[:, 1] = -torch.inf, 0  # surely not
+    for part in scope.parts(plan.pieces.piece_tokens):
+        log_probs[part] = router.judge(router.half_embed(flat[part], "local"), context)
+    return log_probs[None]
 
 
 def _attended(block: RoutedBlock, flat: Tensor, chosen: Tensor, plan: Plan) -> Tensor:
@@ -159,7 +171,7 @@ def _attended(block: RoutedBlock, flat: Tensor, chosen: Tensor, plan: Plan) -> T
     return tokens
 
 
-def _refine(refinement: TokenRefinement, tokens: Tensor, plan: Plan) -> None:
+def _refine(refinement: TokenRefinement, tokens: Tensor, plan: Plan, scope: Scope) -> None:
     """Add the LTRM's result to all tokens.
 
     Its gate needs the mean over all tokens before the first of them can be finished. Either the unfinished
@@ -167,22 +179,26 @@ def _refine(refinement: TokenRefinement, tokens: Tensor, plan: Plan) -> None:
     """
     total = torch.zeros((), dtype=_wide(tokens), device=tokens.device)
     waiting = torch.empty_like(tokens) if plan.pieces.second_map else None
-    for piece in neighbourhoods(tokens, plan.pieces.piece_tokens, HALO_TOKENS):
+    most = plan.pieces.piece_tokens
+    for piece in neighbourhoods(tokens, most, HALO_TOKENS, scope):
         hidden = refinement.hidden(piece.window[None])[0][piece.inner]
-        total = total + hidden.sum(dim=(0, 1), dtype=total.dtype)
+        total = total + scope.kept(hidden, piece.area).sum(dim=(0, 1), dtype=total.dtype)
         if waiting is not None:
             waiting[piece.area] = refinement.shrink(hidden)
-    height, width = plan.grid
-    factor = refinement.channel_gate((total / (height * width)).to(tokens.dtype)[None])[0]
-    if waiting is not None:
+    factor = refinement.channel_gate((total / scope.count).to(tokens.dtype)[None])[0]
+    if waiting is None:
+        for piece in neighbourhoods(tokens, most, HALO_TOKENS, scope):
+            hidden = refinement.hidden(piece.window[None])[0][piece.inner]
+            tokens[piece.area] += scope.kept(refinement.shrink(hidden) * factor, piece.area)
+    elif scope.is_whole:
         torch.addcmul(tokens, waiting, factor, out=tokens)
-        return
-    for piece in neighbourhoods(tokens, plan.pieces.piece_tokens, HALO_TOKENS):
-        hidden = refinement.hidden(piece.window[None])[0][piece.inner]
-        tokens[piece.area] += refinement.shrink(hidden) * factor
+    else:
+        flat, refined = (whole.view(-1, whole.shape[-1]) for whole in (tokens, waiting))
+        for part in scope.parts(most):
+            flat[part] += refined[part] * factor
 
 
-def _global_block(block: GlobalBlock, tokens: Tensor, plan: Plan) -> None:
+def _global_block(block: GlobalBlock, tokens: Tensor, plan: Plan, scope: Scope) -> None:
     """Keys and values of all tokens first; then the queries may take their own places."""
     attention = block.attention
     flat = tokens.view(1, -1, tokens.shape[-1])
@@ -194,16 +210,16 @@ def _global_block(block: GlobalBlock, tokens: Tensor, plan: Plan) -> None:
         query = attention.query(block.norm1(part.flatten(0, 1))[None])
         scores = attention.position_scores(query.unflatten(2, part.shape[:2]), area, plan.grid)
         part += attention.look(query, key_value, scores).view_as(part)
-    _finish(block, tokens, plan)
+    _finish(block, tokens, plan, scope)
 
 
-def _finish(block: RoutedBlock | GlobalBlock, tokens: Tensor, plan: Plan) -> None:
+def _finish(block: RoutedBlock | GlobalBlock, tokens: Tensor, plan: Plan, scope: Scope) -> None:
     """What comes after attention in both kinds of block: MLP and residual convolution."""
     flat = tokens.view(-1, tokens.shape[-1])
-    for span in spans(len(flat), plan.pieces.piece_tokens):
-        flat[span] += block.mlp(block.norm2(flat[span]))
-    for piece in neighbourhoods(tokens, plan.pieces.piece_tokens, RESIDUAL_HALO_TOKENS):
-        tokens[piece.area] = block.residual(piece.window[None])[0][piece.inner]
+    for part in scope.parts(plan.pieces.piece_tokens):
+        flat[part] += block.mlp(block.norm2(flat[part]))
+    for piece in neighbourhoods(tokens, plan.pieces.piece_tokens, RESIDUAL_HALO_TOKENS, scope):
+        tokens[piece.area] = scope.kept(block.residual(piece.window[None])[0][piece.inner], piece.area)
 
 
 def _wide(tokens: Tensor) -> torch.dtype:
@@ -211,18 +227,16 @@ def _wide(tokens: Tensor) -> torch.dtype:
     return torch.float32 if tokens.device.type == "mps" else torch.float64
 
 
-def spans(count: int, longest: int) -> Iterator[slice]:
-    """Slices that cover `count` things in order."""
-    for first in range(0, count, longest):
-        yield slice(first, min(first + longest, count))
-
-
 def areas(grid: tuple[int, int], most_tokens: int, multiple: int = 1) -> Iterator[Area]:
     """Areas that cover a grid, about square, of at most `most_tokens` tokens but at least `multiple` squared.
 
     Their edges lie on multiples of `multiple`, or are the grid's own.
     """
-    height, width = sides(grid, most_tokens, multiple)
+    yield from _cover(grid, *sides(grid, most_tokens, multiple))
+
+
+def _cover(grid: tuple[int, int], height: int, width: int) -> Iterator[Area]:
+    """Areas of at most (height, width) that cover a grid, row by row."""
     for rows in spans(grid[0], height):
         for columns in spans(grid[1], width):
             yield rows, columns
@@ -236,14 +250,15 @@ class Neighbourhood(NamedTuple):
     area: Area  # where in the map
 
 
-def neighbourhoods(tokens: Tensor, most_tokens: int, halo: int) -> Iterator[Neighbourhood]:
-    """Areas of (h, w, C) with `halo` tokens around them, less where the map ends.
+def neighbourhoods(tokens: Tensor, most_tokens: int, halo: int, scope: Scope) -> Iterator[Neighbourhood]:
+    """Areas of (h, w, C) with `halo` tokens around them, less where the map ends, and but for those where
+    nothing is computed.
 
     The caller may overwrite each area before it asks for the next: later windows still show the old tokens,
     because the last rows of the areas above and the last columns of the area to the left are kept.
     """
     grid_height, grid_width, _ = tokens.shape
-    height, width = sides((grid_height, grid_width), most_tokens)
+    height, width = scope.sides(most_tokens)
     if (height, width) == (grid_height, grid_width):
         everything = slice(0, height), slice(0, width)
         yield Neighbourhood(tokens, everything, everything)
@@ -256,6 +271,9 @@ def neighbourhoods(tokens: Tensor, most_tokens: int, halo: int) -> Iterator[Neig
         inner_rows = slice(rows.start - top, rows.stop - top)
         left = tokens[rows, :0].clone()  # the old columns just to the left of this area
         for columns in spans(grid_width, width):
+            if scope.leaves_out((rows, columns)):
+                left = torch.cat((left, tokens[rows, columns]), dim=1)[:, -halo:]
+                continue
             start, stop = max(0, columns.start - halo), min(grid_width, columns.stop + halo)
             inner_columns = slice(columns.start - start, columns.stop - start)
             window = tokens[top:bottom, start:stop].clone()

@@ -52,6 +52,7 @@ class Report:
     enlarged: int  # times that the network was shown the picture larger than it is
     padded: tuple[int, int]
     tokens: int
+    computed_tokens: int  # less where windows far from the unknown region are left out
     max_global_tokens: int
     unknown_share: float
     seconds: dict[str, float]

@@ -21,6 +21,7 @@ from mematte.model.blocks import RESIDUAL_HALO_TOKENS
 from mematte.model.decoder import HALO_PX
 from mematte.model.ltrm import HALO_TOKENS
 from mematte.model.mematte import SIZE_MULTIPLE_PX
+from mematte.weights import Windows
 
 from .fusion import levels
 
@@ -57,6 +58,7 @@ class Job:
     beside_bytes: int = 0  # what the caller will keep meanwhile and does not keep yet, such as the alpha
     row_bytes: int = 0  # what a row of the photo and the trimap take that are read from files in bands
     colours_bytes: int = 0  # what the foreground's colours take afterwards, where they are wanted
+    windows: Windows = "all"  # that are computed
 
     @property
     def padded(self) -> tuple[int, int]:
@@ -222,6 +224,10 @@ def needs(job: Job, pieces: Pieces, tile: tuple[int, int] | None = None) -> dict
     grown = min(1.0, max(0.0, (tokens - first) / (last - first)))
     per_channel = _FIXED_BYTES_PER_CHANNEL + grown * _MORE_BYTES_PER_CHANNEL
     fixed = _FIXED_BYTES + int(spec.channels * per_channel)
+    gathered = 0
+    if job.windows == "unknown":  # which tokens are computed; and pieces of them are gathered, and put back
+        decisions += tokens * job.value_bytes
+        gathered = 2
     if job.on_gpu:
         fixed += _GPU_WORKSPACE_BYTES
     kept = job.beside_bytes + job.map_bytes + decisions + fixed
@@ -234,8 +240,8 @@ def needs(job: Job, pieces: Pieces, tile: tuple[int, int] | None = None) -> dict
     filters = 9 * (spec.channels // 2) ** 2 * job.value_bytes  # a convolution's weights in another order
     transient: dict[str, float] = {
         "embed": piece * (spec.patch**2 * (_PREPARED_BYTES + 4 * job.value_bytes) + 3 * token),
-        "windows": windows * (_WINDOW * token + spec.heads * spec.window**2 * job.value_bytes),
-        "mlp": piece * _MLP * token,
+        "windows": windows * ((_WINDOW + gathered) * token + spec.heads * spec.window**2 * job.value_bytes),
+        "mlp": piece * (_MLP + gathered) * token,
         "residual": around(RESIDUAL_HALO_TOKENS) * _RESIDUAL * token + filters,
     }
     waiting = dict.fromkeys(transient, 0)
@@ -243,7 +249,7 @@ def needs(job: Job, pieces: Pieces, tile: tuple[int, int] | None = None) -> dict
     if "R" in spec.blocks:
         most = min(pieces.max_global_tokens, tokens)
         attending = most * token
-        transient["route"] = piece * _ROUTER * token
+        transient["route"] = piece * (_ROUTER + gathered) * token
         queries = _queries_at_once(job, pieces, piece, most)
         scores = 3 * spec.heads * most * job.value_bytes if job.makes_scores else 0
         transient["attend"] = queries * (_QUERY * token + scores)

@@ -43,11 +43,12 @@ from .memory import (
 )
 from .plan import DEFAULT_MAX_GLOBAL_TOKENS, Job, Plan, make_plan, rows_of_tiles
 from .scene import Scene, enlarged, reduced
+from .scope import NearUnknown, Scope, tokens_near
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mematte.weights import Weights
+    from mematte.weights import Weights, Windows
 
 Result = TypeVar("Result")
 MOST_RETRIES = 4  # with half of the memory each, after a device ran out of it in spite of the plan
@@ -77,6 +78,7 @@ class Engine:
         memory: str | int | None = None,
         max_global_tokens: int | None = None,
         enlarge: Enlarge = "auto",
+        windows: Literal["auto", "all", "unknown"] = "auto",
     ) -> None:
         """Make a network ready.
 
@@ -91,11 +93,15 @@ class Engine:
             enlarge: 2 or 3 = the network is shown pictures at two or three times their size: finer mattes of
                 small pictures in four or nine times the time; the matte has the picture's own size all the
                 same. "auto" = 2 where the weights ask for it.
+            windows: "unknown" = only windows near unknown pixels are computed, which is faster the less of a
+                picture is unknown; what lies further away is then not seen. "all" = the network as it was
+                published. "auto" = as the weights ask, of pictures that are not enlarged; else "all".
 
         Raises:
             DeviceError: the device or the precision is not there.
             InputError: `memory` is no amount, or more than there is; `max_global_tokens` is no whole number,
-                or negative; `enlarge` is something else; or the weights are only a name.
+                or negative; `enlarge` or `windows` is something else, or asks for what the network cannot do;
+                or the weights are only a name.
             WeightsError: the weights do not fill their network.
         """
         from mematte.weights import Weights, build
@@ -113,6 +119,13 @@ class Engine:
             )
         if enlarge not in get_args(Enlarge) or isinstance(enlarge, (bool, float)):
             raise InputError(f'enlarge is "auto", 1, 2 or 3, not {enlarge!r}.')
+        if windows not in ("auto", "all", "unknown"):
+            raise InputError(f'windows is "auto", "all" or "unknown", not {windows!r}.')
+        if windows == "unknown" and "G" in weights.spec.blocks:
+            raise InputError(
+                f"In {weights.name} all tokens attend to all others (blocks {weights.spec.blocks}): no "
+                'window can be left out. Use windows="all", or weights with routing.'
+            )
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
         self.memory = None if memory is None else _checked_budget(memory, self.device)
@@ -121,6 +134,7 @@ class Engine:
         self.weights_source = weights.source
         self.preprocessing = weights.preprocessing
         self.enlarge, self._enlarge_below = enlarge, weights.enlarge_below
+        self.windows, self._windows_asked_for = windows, weights.windows
         network = build(weights, copy=False)
         self.spec = network.spec
         network.decoder = for_inference(network.decoder, network.spec)
@@ -191,7 +205,7 @@ class Engine:
         shown, shown_trimap = enlarged(picture, known, factor)
         scan = shown_trimap.scan(shown.size, patch_px=self.spec.patch)
         alpha = np.zeros(shown.size, np.float32)
-        job = self.job(shown.size, beside_bytes=0 if self._is_gpu else alpha.nbytes)
+        job = self.job(shown.size, factor, beside_bytes=0 if self._is_gpu else alpha.nbytes)
         seconds: dict[str, float] = {}
 
         def work(plan: Plan) -> tuple[BlockRouting, ...]:
@@ -232,6 +246,7 @@ class Engine:
             enlarged=enlarged,
             padded=plan.padded,
             tokens=plan.job.tokens,
+            computed_tokens=self._computed_tokens(plan, scan),
             max_global_tokens=plan.pieces.max_global_tokens,
             unknown_share=scan.unknown / math.prod(plan.job.size),
             seconds=seconds,
@@ -282,10 +297,33 @@ class Engine:
             return self.enlarge
         return 2 if math.prod(size) < self._enlarge_below else 1
 
+    def windows_of(self, enlarged: int = 1) -> Windows:
+        """Which windows are computed of pictures that are shown enlarged so many times."""
+        if self.windows != "auto":
+            return self.windows
+        return self._windows_asked_for if enlarged == 1 and "G" not in self.spec.blocks else "all"
+
+    def _computed_tokens(self, plan: Plan, scan: TrimapScan) -> int:
+        if plan.job.windows == "all":
+            return plan.job.tokens
+        return tokens_near(plan.grid, scan.cells, self.spec.window)
+
     def job(
-        self, size: tuple[int, int], *, beside_bytes: int = 0, row_bytes: int = 0, colours_bytes: int = 0
+        self,
+        size: tuple[int, int],
+        enlarged: int = 1,
+        *,
+        beside_bytes: int = 0,
+        row_bytes: int = 0,
+        colours_bytes: int = 0,
     ) -> Job:
-        """What there is to do for a picture of (height, width) px; the others are as in `Job`."""
+        """What there is to do for a picture.
+
+        Args:
+            size: (height, width) px as it is shown to the network.
+            enlarged: so many times.
+            beside_bytes, row_bytes, colours_bytes: as in `Job`.
+        """
         return Job(
             size=size,
             spec=self.spec,
@@ -296,6 +334,7 @@ class Engine:
             beside_bytes=beside_bytes,
             row_bytes=row_bytes,
             colours_bytes=colours_bytes,
+            windows=self.windows_of(enlarged),
         )
 
     def plan(self, job: Job, unknown: NDArray[np.bool_] | None = None) -> Plan:
@@ -332,9 +371,11 @@ class Engine:
         keep_freed_blocks()
         with self._as_planned(plan), self.timed(seconds, "encode"):
             progress("encode", 0)
-            features, routed = encode(
-                self.network.backbone, scene.read, plan, self.decision(plan), partial(progress, "encode")
-            )
+            backbone, scope = self.network.backbone, Scope(plan.grid)
+            if plan.job.windows == "unknown":
+                scope = NearUnknown(plan.grid, unknown, self.spec.window, backbone.positions)
+            decide, done = self.decision(plan), partial(progress, "encode")
+            features, routed = encode(backbone, scene.read, plan, scope, decide, done)
         with self._as_planned(plan), self.timed(seconds, "decode"), freed_blocks_returned():
             height, width = plan.job.size
             for rows, tiles in rows_of_tiles(unknown, plan):

@@ -106,6 +106,7 @@ def job_in_memory(engine: Engine, size: tuple[int, int], bits: int, *, coloured:
     beside = (3 * bits // 8 + 1 + 4) * pixels + (shown * (3 * 4 + 1 + 4) if factor > 1 else 0)
     return engine.job(
         (factor * size[0], factor * size[1]),
+        factor,
         beside_bytes=beside if engine.device.type == "cpu" else 0,
         colours_bytes=150_000_000 + 95 * pixels if coloured and engine.device.type == "cpu" else 0,
     )

@@ -82,6 +82,7 @@ class Network:
     memory: str | None = None
     max_global_tokens: int | None = None
     enlarge: Enlarge = "auto"
+    windows: Literal["auto", "all", "unknown"] = "auto"
     everyone: bool = False
 
     @cached_property
@@ -112,6 +113,7 @@ class Network:
             "device": str(device),
             "precision": str(precision).removeprefix("torch."),
             "enlarge": str(self.enlarge),
+            "windows": self.windows,
             "memory": memory,
             "max global tokens": self.max_global_tokens,
         }
@@ -150,6 +152,7 @@ class Network:
             memory=memory,
             max_global_tokens=self.max_global_tokens,
             enlarge=self.enlarge,
+            windows=self.windows,
         )
 
         def estimate(pair: EvalPair) -> Estimate:

@@ -249,4 +249,5 @@ class MattingTraining(LightningModule):
             training=record,
             preprocessing=self.start.preprocessing,
             enlarge_below=self.start.enlarge_below,
+            windows=self.start.windows,
         )

@@ -14,7 +14,7 @@ from mematte.errors import TrainingError
 from mematte.model import MEMatte, ModelSpec
 from mematte.model.blocks import RoutedBlock
 from mematte.weights import Weights, build, load_weights
-from mematte.weights.checkpoint import Preprocessing
+from mematte.weights.checkpoint import Preprocessing, Windows
 
 from .recipe import Recipe
 from .widen import can_widen, widened
@@ -28,7 +28,8 @@ class Start(NamedTuple):
     network: MEMatte
     # Crops have no padding: the network never learns what zeros beyond a picture mean.
     preprocessing: Preprocessing = Preprocessing(padding="edge")
-    enlarge_below: int = 0  # pixels; as `Weights.enlarge_below`
+    enlarge_below: int = 0  # pixels; this and the next as in `Weights`
+    windows: Windows = "all"
 
     def inputs(self, pictures: Tensor) -> Tensor:
         """(B, 4, H, W), RGB in [0, 1] and trimap -> what the network takes: colours normalised its way."""
@@ -60,7 +61,7 @@ def starting_point(recipe: Recipe) -> Start:
         if recipe.widen:
             weights = _widened(weights, recipe)
         _fill(network, weights, recipe.start)
-        start = Start(network, weights.preprocessing, weights.enlarge_below)
+        start = Start(network, weights.preprocessing, weights.enlarge_below, weights.windows)
     for block in network.backbone.blocks:
         if isinstance(block, RoutedBlock):
             if recipe.routing == "everyone":

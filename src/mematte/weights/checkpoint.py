@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from safetensors.torch import save_file
@@ -27,6 +27,9 @@ from .files import read_safetensors
 METADATA_KEY = "mematte"
 FORMAT_VERSION = 1
 LISTED = 10  # names in an error message before it says how many more
+
+Windows = Literal["all", "unknown"]
+"""Which windows of a picture a network computes: "unknown" = those near unknown pixels."""
 
 # BatchNorm counts its batches; nothing reads the count at a fixed momentum.
 COUNTER = "num_batches_tracked"
@@ -56,6 +59,7 @@ class Weights:
     name: str = "unnamed"
     training: dict[str, Any] = field(default_factory=dict)  # the record: data, hours, machine, figures
     enlarge_below: int = 0  # pixels; smaller pictures are shown to the network at twice their size
+    windows: Windows = "all"  # which of them are computed, of pictures that are shown at their own size
     source: str = ""  # where it was read from
 
 
@@ -67,6 +71,7 @@ def weights_of(
     training: Mapping[str, Any] | None = None,
     preprocessing: Preprocessing | None = None,
     enlarge_below: int = 0,
+    windows: Windows = "all",
 ) -> Weights:
     """The weights of a network, copied: training it further does not change them."""
     state = {
@@ -82,6 +87,7 @@ def weights_of(
         name=name,
         training=dict(training or {}),
         enlarge_below=enlarge_below,
+        windows=windows,
         source="a network in memory",
     )
 
@@ -200,6 +206,7 @@ def from_metadata(state: dict[str, Tensor], metadata: Mapping[str, str], path: P
             name=str(described["name"]),
             training=dict(described.get("training", {})),
             enlarge_below=_count(described.get("enlarge_below", 0)),
+            windows=_windows(described.get("windows", "all")),
             source=str(path),
         )
     except (ValueError, TypeError, KeyError, ArithmeticError) as error:
@@ -270,6 +277,7 @@ def _description(weights: Weights) -> dict[str, Any]:
         "spec": asdict(weights.spec),
         "preprocessing": asdict(weights.preprocessing),
         "enlarge_below": weights.enlarge_below,
+        "windows": weights.windows,
         "training": weights.training,
     }
 
@@ -278,6 +286,13 @@ def _count(number: object) -> int:
     if type(number) is not int or number < 0:
         raise ValueError(f"{number!r} is no count")
     return number
+
+
+def _windows(windows: Any) -> Windows:
+    if windows not in get_args(Windows):
+        raise ValueError(f"windows {windows!r} must be one of {', '.join(get_args(Windows))}")
+    chosen: Windows = windows
+    return chosen
 
 
 def _spec(described: Mapping[str, Any]) -> ModelSpec:
