@@ -1,6 +1,7 @@
 """Pictures of the routes: which pixel has which colour, and what the letters say."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import cv2
@@ -12,6 +13,7 @@ from mematte.engine.matte import BlockRouting, Report
 from mematte.engine.routes import (
     ATTENDS,
     CAPPED,
+    LEFT_OUT,
     NARROWEST_PX,
     OPACITY,
     Ground,
@@ -41,14 +43,15 @@ def report_for(size: tuple[int, int], enlarged: int = 1) -> Report:
     padded = tuple(-(-side * enlarged // 32) * 32 for side in size)
     tokens = padded[0] * padded[1] // 256
     return Report(
-        "probe", "", "WR", "cpu", "float32", size, enlarged, padded, tokens, 18_500, 0.3, {}, 0, 0, 0, (), ()
+        "probe", "", "WR", "cpu", "float32", size, enlarged, padded, tokens, tokens, 18_500, 0.3,
+        {}, 0, 0, 0, (), (),
     )  # fmt: skip
 
 
 def routing_for(report: Report, seed: int = 0, block: int = 2) -> BlockRouting:
-    """A third of the tokens attends, another third is capped, at random."""
-    kinds = np.random.default_rng(seed).integers(0, 3, (report.padded[0] // 16, report.padded[1] // 16))
-    return BlockRouting(block, kinds == 1, int((kinds > 0).sum()), kinds == 2)
+    """A quarter of the tokens attends, another is capped, another left out, at random."""
+    kinds = np.random.default_rng(seed).integers(0, 4, (report.padded[0] // 16, report.padded[1] // 16))
+    return BlockRouting(block, kinds == 1, int(np.isin(kinds, (1, 2)).sum()), kinds == 2, kinds == 3)
 
 
 def under_tint(photo: np.ndarray, routing: BlockRouting, y: int, x: int, token: int, opacity: float):
@@ -57,7 +60,8 @@ def under_tint(photo: np.ndarray, routing: BlockRouting, y: int, x: int, token: 
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     faded = [0.88 * (0.2 * value + 0.8 * luminance) + 0.12 * 255 for value in (red, green, blue)]
     at = y // token, x // token
-    tint = ATTENDS if routing.attend[at] else CAPPED if routing.capped[at] else None
+    tints = (ATTENDS, routing.attend), (CAPPED, routing.capped), (LEFT_OUT, routing.left_out)
+    tint = next((tint for tint, tokens in tints if tokens[at]), None)
     if tint is None:
         return faded
     return [(1 - opacity) * below + opacity * above for below, above in zip(faded, tint, strict=True)]
@@ -95,6 +99,7 @@ def test_at_another_size_tokens_keep_their_place(size) -> None:
         middle = drawn[int((row + 0.5) * size[0] / 6), int((column + 0.5) * size[1] / 8)].tolist()
         assert (tuple(middle) == ATTENDS) == routing.attend[row, column]
         assert (tuple(middle) == CAPPED) == routing.capped[row, column]
+        assert (tuple(middle) == LEFT_OUT) == routing.left_out[row, column]
 
 
 def test_a_large_photo_is_shown_smaller() -> None:
@@ -301,11 +306,13 @@ def test_captions_say_what_the_block_did() -> None:
 
 def test_the_description_has_sizes_as_people_say_them() -> None:
     report = report_for((300, 451), enlarged=2)
+    near = routing_for(report)
+    size = "451x300 px, shown to the network at 2 times its size: 58x38 = 2,204 tokens of 8x8 px each"
+    network = "Network WR, at most 18,500 tokens attend per block."
 
-    assert description(routing_for(report), report) == (
-        "451x300 px, shown to the network at 2 times its size: 58x38 = 2,204 tokens of 8x8 px each. "
-        "Network WR, at most 18,500 tokens attend per block."
-    )
+    assert description(replace(near, left_out=None), report) == f"{size}. {network}"
+    some = replace(report, computed_tokens=1234)
+    assert description(near, some) == f"{size}, of which 1,234 are computed. {network}"
 
 
 @pytest.mark.parametrize("enlarged", [1, 2, 3])
@@ -330,7 +337,9 @@ def test_tokens_are_counted_where_they_lie(size, enlarged) -> None:
     assert set(map(tuple, np.argwhere(unknown).tolist())) == inside
     attending = set(map(tuple, np.argwhere(routing.attend).tolist()))
     assert (shares.attending, shares.attending_unknown) == (len(attending), len(attending & inside))
-    assert shares.attending + shares.capped + shares.refined == shares.tokens == report.tokens
+    assert shares.left_out == routing.left_out.sum()
+    counted = shares.attending + shares.capped + shares.refined + shares.left_out
+    assert counted == shares.tokens == report.tokens
     assert shares.share_inside == len(attending & inside) / len(inside)
     outside = report.tokens - len(inside)
     assert shares.share_outside == (len(attending - inside) / outside if outside else None)

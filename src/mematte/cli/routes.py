@@ -158,6 +158,8 @@ def _numbers(
                 "capped_share": one.share(one.capped),
                 "refined": one.refined,
                 "refined_share": one.share(one.refined),
+                "left_out": one.left_out,
+                "left_out_share": one.share(one.left_out),
                 "asked": routing.asked,
                 "asked_share": one.share(routing.asked),
                 "attending_share_of_unknown": one.share_inside,

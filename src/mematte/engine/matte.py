@@ -32,6 +32,9 @@ class BlockRouting:
     attend: NDArray[np.bool_]  # (h, w) token grid of the padded picture
     asked: int  # tokens that the router sent to attention; more than attend if the cap cut some off
     capped: NDArray[np.bool_] | None = None  # (h, w) those that the cap cut off; None if it cut none
+    left_out: NDArray[np.bool_] | None = (
+        None  # (h, w) those in windows that were not computed; None if all were
+    )
 
     @property
     def share(self) -> float:

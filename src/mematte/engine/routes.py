@@ -25,7 +25,7 @@ OPACITY = 0.55  # of a tint over the photo: plain to see, and what lies beneath 
 # What the photo keeps of its colour, so that an orange cat does not seem to attend; and how light its black
 # becomes, so that a tint over it is more than a darker black.
 SATURATION, LIFTED = 0.2, 0.12
-ATTENDS, CAPPED = (255, 140, 0), (45, 135, 255)
+ATTENDS, CAPPED, LEFT_OUT = (255, 140, 0), (45, 135, 255), (0, 0, 0)
 # In how many blocks a token attended, from few to all: light to dark, as every eye sees it.
 HEAT = ((255, 226, 130), (250, 150, 30), (150, 40, 10))
 OUTLINE, OUTLINE_CASING = (255, 255, 255), (20, 20, 20)
@@ -141,8 +141,10 @@ def description(routing: BlockRouting, report: Report) -> str:
     (height, width), (rows, columns) = report.size, routing.attend.shape
     shown = f", shown to the network at {report.enlarged} times its size" if report.enlarged > 1 else ""
     token = "x".join([f"{token_px(routing, report):.3g}"] * 2)
+    computed = f", of which {report.computed_tokens:,} are computed" if routing.left_out is not None else ""
     return (
-        f"{width}x{height} px{shown}: {columns}x{rows} = {report.tokens:,} tokens of {token} px each. "
+        f"{width}x{height} px{shown}: {columns}x{rows} = {report.tokens:,} tokens of {token} px each"
+        f"{computed}. "
         f"Network {report.network}, at most {report.max_global_tokens:,} tokens attend per block."
     )
 
@@ -200,7 +202,9 @@ class Ground:
         kinds = routing.attend.astype(np.uint8)
         if routing.capped is not None:
             kinds[routing.capped] = 2
-        return self.tinted(kinds, (ATTENDS, CAPPED), opacity)
+        if routing.left_out is not None:
+            kinds[routing.left_out] = 3
+        return self.tinted(kinds, (ATTENDS, CAPPED, LEFT_OUT), opacity)
 
 
 def tint(beneath: Pixels, colour: Colour, opacity: float) -> Pixels:
@@ -297,7 +301,7 @@ def _draw(
     sheet.text("Which tokens attend globally", 26)
     sheet.text(description(routings[0], report), colour=QUIET)
     sheet.space(8)
-    sheet.legend(_legend(any(one.capped for one in shares), trimap is not None, opacity))
+    sheet.legend(_legend(shares, trimap is not None, opacity))
     sheet.space(16)
 
     def panels() -> Iterator[Panel]:
@@ -339,12 +343,14 @@ def arrangement(picture: tuple[int, int], panels: int) -> tuple[int, tuple[int, 
     return best, (max(1, int(scale * height)), max(1, int(scale * width)))
 
 
-def _legend(capped: bool, outlined: bool, opacity: float) -> list[Key]:
+def _legend(shares: Sequence[BlockShares], outlined: bool, opacity: float) -> list[Key]:
     """What the colours of a block's panel mean."""
     keys = [Key(_swatch(ATTENDS, opacity), "attends globally")]
-    if capped:
+    if any(one.capped for one in shares):
         keys.append(Key(_swatch(CAPPED, opacity), "capped: asked to attend, refined instead"))
     keys.append(Key(_swatch(None, opacity), "refined"))
+    if shares[0].left_out:
+        keys.append(Key(_swatch(LEFT_OUT, opacity), "not computed: far from unknown pixels"))
     if outlined:
         keys.append(Key(_outline_swatch(), "edge of the trimap's unknown region"))
     return keys

@@ -390,7 +390,7 @@ class Engine:
                 scene.settle(alpha, rows)
                 write(alpha)
                 progress("decode", rows.stop / height)
-        return self._block_routings(routed)
+        return self._block_routings(routed, scope)
 
     @contextmanager
     def _as_planned(self, plan: Plan) -> Iterator[None]:
@@ -405,15 +405,15 @@ class Engine:
         """Who attends globally: the routers' choice, up to the plan's cap."""
         return partial(within_budget, budget=plan.pieces.max_global_tokens)
 
-    def _block_routings(self, routed: list[Routed]) -> tuple[BlockRouting, ...]:
+    def _block_routings(self, routed: list[Routed], scope: Scope) -> tuple[BlockRouting, ...]:
+        left_out = scope.left_out
         blocks = [index for index, letter in enumerate(self.spec.blocks) if letter == "R"]
         routings = []
         for block, decided in zip(blocks, routed, strict=True):
             attend, asks = (flags.numpy(force=True) for flags in decided)
             capped = asks & ~attend
-            routings.append(
-                BlockRouting(block, attend, int(np.count_nonzero(asks)), capped if capped.any() else None)
-            )
+            asked, cut_off = int(np.count_nonzero(asks)), capped if capped.any() else None
+            routings.append(BlockRouting(block, attend, asked, cut_off, left_out))
         return tuple(routings)
 
     @contextmanager

@@ -43,6 +43,11 @@ class Scope:
         """Whether nothing is left out."""
         return self.count == self.grid[0] * self.grid[1]
 
+    @property
+    def left_out(self) -> NDArray[np.bool_] | None:
+        """(h, w) tokens that are not computed; None if all are."""
+        return None
+
     def parts(self, most_tokens: int) -> Iterator[Part]:
         """The computed tokens, at most so many at a time."""
         yield from spans(self.count, most_tokens)
@@ -90,6 +95,11 @@ class NearUnknown(Scope):
         for height, width in np.unique(shapes, axis=0):
             alike = corners[(shapes == (height, width)).all(axis=1)]
             yield (int(height), int(width)), torch.from_numpy(alike @ (self.grid[1], 1)).to(self._device)
+
+    @property
+    def left_out(self) -> NDArray[np.bool_] | None:
+        """As `Scope.left_out`."""
+        return None if self.is_whole else ~_tokens_of(self._computed, self.grid, self._window)
 
     def windows(self, most_tokens: int) -> Iterator[Tensor]:
         """(n, height, width) indices into the flat map: a few windows of one shape at a time."""

@@ -17,8 +17,8 @@ from .matte import BlockRouting, Report
 class BlockShares:
     """The tokens of one routed block, counted. Shares are 0 to 1, and None where there is nothing to share.
 
-    Every token either attended or was refined; `capped` are those of the refined that the router had sent to
-    attention. What lies beyond the picture, in the padding, is not unknown.
+    Every token that was computed either attended or was refined; `capped` are those of the refined that the
+    router had sent to attention. What lies beyond the picture, in the padding, is not unknown.
     """
 
     block: int  # its place in the block string, from 0
@@ -27,11 +27,12 @@ class BlockShares:
     capped: int
     unknown: int  # tokens with an unknown pixel under them
     attending_unknown: int  # those of them that attended
+    left_out: int = 0  # in windows that were not computed
 
     @property
     def refined(self) -> int:
         """Tokens that were refined because the router wanted it so."""
-        return self.tokens - self.attending - self.capped
+        return self.tokens - self.attending - self.capped - self.left_out
 
     def share(self, count: int) -> float:
         """A count of tokens as a share of all."""
@@ -69,6 +70,7 @@ def block_shares(
                 capped=0 if routing.capped is None else int(routing.capped.sum()),
                 unknown=int(inside.sum()),
                 attending_unknown=int((routing.attend & inside).sum()),
+                left_out=0 if routing.left_out is None else int(routing.left_out.sum()),
             )
         )
     return tuple(shares)
