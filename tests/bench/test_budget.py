@@ -24,7 +24,9 @@ def test_a_row_says_what_was_promised_and_what_it_took() -> None:
 
     lines = table([ROW, over]).splitlines()
 
-    assert lines[2] == ("| 6017x4872 | 29.3 | small float32 | 20% | 900 MB | 850 MB | 800 MB | 1.06 | 70.0 |")
+    assert lines[2] == (
+        "| 6017x4872 | 29.3 | small float32 | 20% | all | 900 MB | 850 MB | 800 MB | 1.06 | 70.0 |"
+    )
     assert lines[-1] == "1 of 2 stayed within their memory; predicted / measured from 0.89 to 1.06."
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from mematte.errors import BudgetError, MatteError
 from mematte.image import alpha_writer, open_picture, open_trimap, picture_writer
+from mematte.weights import Windows
 
 from .child import last_line_of, threads_or_all
 from .contenders import QuarterEngine, check_name
@@ -42,6 +43,7 @@ class Setting:
     memory: int | None = None  # None: ample
     tightness: float | None = None  # instead: so many times the least that suffices
     unknown_share: float = 0.2
+    windows: Windows = "all"  # that are computed
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class BudgetRow:
 
 
 def random_settings(count: int, seed: int = 0) -> list[Setting]:
-    """Random sizes (panoramas too), budgets, precisions and shares; the same ones for a seed."""
+    """Random sizes (panoramas too), budgets, networks, shares and windows; the same ones for a seed."""
     rng = np.random.default_rng(seed)
     low, high = np.log(SEARCH_PIXELS)
     settings = []
@@ -81,6 +83,7 @@ def random_settings(count: int, seed: int = 0) -> list[Setting]:
                 precision="float32",
                 tightness=float(np.exp(rng.uniform(*np.log(SEARCH_TIGHTNESS)))),
                 unknown_share=float(rng.choice([0.02, 0.1, 0.3, 1.0])),
+                windows="unknown" if rng.random() < 0.5 else "all",
             )
         )
     return settings
@@ -176,7 +179,10 @@ def matte_files(setting: Setting, folder: Path) -> dict[str, object]:
     from mematte.weights import load_weights
 
     engine = QuarterEngine(
-        load_weights(folder / "weights.safetensors"), device="cpu", precision=setting.precision
+        load_weights(folder / "weights.safetensors"),
+        device="cpu",
+        precision=setting.precision,
+        windows=setting.windows,
     )
     results = Results(alpha=folder / "alpha.tif")
     pixels = math.prod(setting.size)  # our own files are to be trusted, however large
@@ -208,16 +214,18 @@ def matte_files(setting: Setting, folder: Path) -> dict[str, object]:
 def table(rows: Sequence[BudgetRow]) -> str:
     """Rows as a Markdown table, and below it whether all promises were kept."""
     lines = [
-        "| picture | megapixels | network | unknown | budget | predicted | measured | ratio | seconds |",
-        "|---|---:|---|---:|---:|---:|---:|---:|---:|",
+        "| picture | megapixels | network | unknown | windows | budget | predicted | measured | ratio "
+        "| seconds |",
+        "|---|---:|---|---:|---|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
         height, width = row.setting.size
         budget = f"{row.memory / 1e6:,.0f} MB" if row.setting.memory or row.setting.tightness else "ample"
         lines.append(
             f"| {width}x{height} | {width * height / 1e6:.1f} | {row.setting.network} {row.precision} "
-            f"| {row.setting.unknown_share:.0%} | {budget} | {row.planned_bytes / 1e6:,.0f} MB "
-            f"| {row.peak_bytes / 1e6:,.0f} MB | {row.prediction:.2f} | {row.seconds:.1f} |"
+            f"| {row.setting.unknown_share:.0%} | {row.setting.windows} | {budget} "
+            f"| {row.planned_bytes / 1e6:,.0f} MB | {row.peak_bytes / 1e6:,.0f} MB | {row.prediction:.2f} "
+            f"| {row.seconds:.1f} |"
         )
     if not rows:
         return "Nothing was measured."
@@ -244,7 +252,14 @@ def growth(rows: Sequence[BudgetRow]) -> float | None:
     """
     large = [row for row in rows if row.setting.size[0] * row.setting.size[1] >= _LARGE_PIXELS]
     kinds = {
-        (row.setting.unknown_share, row.precision, row.setting.memory, row.setting.tightness) for row in large
+        (
+            row.setting.unknown_share,
+            row.setting.windows,
+            row.precision,
+            row.setting.memory,
+            row.setting.tightness,
+        )
+        for row in large
     }
     pixels = np.log([row.setting.size[0] * row.setting.size[1] for row in large])
     if len(kinds) != 1 or len(set(pixels.tolist())) < 2:

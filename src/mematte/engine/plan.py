@@ -226,7 +226,7 @@ def needs(job: Job, pieces: Pieces, tile: tuple[int, int] | None = None) -> dict
     fixed = _FIXED_BYTES + int(spec.channels * per_channel)
     gathered = 0
     if job.windows == "unknown":  # which tokens are computed; and pieces of them are gathered, and put back
-        decisions += tokens * job.value_bytes
+        decisions += tokens * (1 + job.value_bytes)
         gathered = 2
     if job.on_gpu:
         fixed += _GPU_WORKSPACE_BYTES

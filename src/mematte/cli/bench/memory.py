@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from enum import Enum
+from typing import Annotated, Literal
 
 import typer
 
 from ..options import QuietOption
 from .options import PlotOption, ThreadsOption, check_plot
 from .sizes import size_of
+
+
+class Windows(str, Enum):
+    """Which windows are computed."""
+
+    all = "all"
+    unknown = "unknown"
 
 
 def memory(
@@ -34,6 +42,9 @@ def memory(
     ] = None,
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     unknown: Annotated[float, typer.Option(min=0, max=1, help="Share of the pixels.")] = 0.2,
+    windows: Annotated[
+        Windows, typer.Option("--windows", help="Which are computed: all, or those near unknown pixels.")
+    ] = Windows.all,
     random: Annotated[
         int,
         typer.Option(min=0, metavar="N", help="Instead: N random sizes, budgets and shares, in float32."),
@@ -61,6 +72,7 @@ def memory(
             height, width = row.setting.size
             typer.echo(f"{width}x{height} px, {row.setting.network}: {row.seconds:.1f} s", err=True)
 
+    near: Literal["all", "unknown"] = "unknown" if windows is Windows.unknown else "all"
     failed: list[Setting] = []
 
     def note(setting: Setting, error: MatteError) -> None:
@@ -68,7 +80,7 @@ def memory(
         typer.echo(f"Error: {setting}: {error}", err=True)
 
     settings = random_settings(random, seed) or [
-        Setting(size, network, precision, parse_memory(budget) if budget else None, None, unknown)
+        Setting(size, network, precision, parse_memory(budget) if budget else None, None, unknown, near)
         for network in networks or ["small"]
         for size in ([size_of(text) for text in sizes] if sizes else DEFAULT_SIZES)
     ]
