@@ -31,6 +31,7 @@ SEARCH_PIXELS = (200_000, 12_000_000)  # of a random setting's picture
 SEARCH_TIGHTNESS = (1.03, 2.5)
 _LARGE_PIXELS = 4_000_000
 _BAND_ROWS = 256
+WAVES = 1.7  # of the trimap's unknown band, from top to bottom
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,10 @@ def _setting_of(said: dict[str, Any]) -> Setting:
 
 
 def make_files(setting: Setting, folder: Path) -> None:
-    """A photo of noise and its trimap, of which a share is unknown: a wavy band from top to bottom."""
+    """A photo of noise and its trimap, of which a share is unknown: a wavy band from top to bottom.
+
+    A large picture has the waves of a small one, larger: a photograph with more pixels shows no more hair.
+    """
     height, width = setting.size
     rng = np.random.default_rng(0)
     tile = rng.random((_BAND_ROWS, 512, 3), dtype=np.float32)
@@ -151,7 +155,7 @@ def make_files(setting: Setting, folder: Path) -> None:
             rows = np.arange(top, min(top + _BAND_ROWS, height))
             repeated = np.tile(tile[: len(rows)], (1, -(-width // 512), 1))[:, :width]
             photo.write(np.ascontiguousarray(repeated))
-            middle = width / 2 * (1 + 0.3 * np.sin(rows / 97.0))[:, None]
+            middle = width / 2 * (1 + 0.3 * np.sin(WAVES * 2 * np.pi * rows / height))[:, None]
             levels = np.full((len(rows), width), 0.5, np.float32)
             half = setting.unknown_share * width / 2
             if setting.unknown_share < 1:
