@@ -2,11 +2,17 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from mematte.bench.budget import BudgetRow, Setting, growth, make_files, measure_all, random_settings, table
+from mematte.bench.contenders import QuarterEngine
 from mematte.errors import InputError
 from mematte.image import UNKNOWN, read_picture, read_trimap
+from mematte.model import TINY
+
+from ..engine.conftest import random_weights
+from ..engine.test_run import picture
 
 ROW = BudgetRow(
     Setting((4872, 6017), memory=900_000_000),
@@ -91,3 +97,15 @@ def test_growth_is_the_power_that_the_seconds_follow() -> None:
 def test_a_mistyped_network_is_told_before_anything_is_measured() -> None:
     with pytest.raises(InputError, match="no contender 'mematte:huge'"):
         measure_all([Setting((100_000, 100_000)), Setting((64, 64), "huge")])
+
+
+def test_of_what_is_computed_a_quarter_attends() -> None:
+    weights = random_weights(TINY)
+    image, trimap = picture(300, 900), np.full((300, 900), 255, np.uint8)
+    trimap[:, :200] = 128
+
+    for windows in ("all", "unknown"):
+        matte = QuarterEngine(weights, device="cpu", windows=windows)(image, trimap)
+        for routing in matte.routings:
+            assert routing.attend.sum() == round(matte.report.computed_tokens / 4)
+    assert matte.report.computed_tokens < matte.report.tokens

@@ -27,11 +27,14 @@ class QuarterEngine(Engine):
     """An engine in whose routed blocks a fixed share attends: what random routers choose means nothing."""
 
     def decision(self, plan: Plan) -> Decide:
-        """The best-scored quarter of the tokens attends, up to the cap."""
+        """The best-scored quarter of the tokens that are computed attends, up to the cap."""
 
         def quarter(log_probs: Tensor) -> Tensor:
             margin = log_probs[..., 0] - log_probs[..., 1]
-            count = min(plan.pieces.max_global_tokens, round(ATTENDING_SHARE * margin.shape[1]))
+            tokens = margin.shape[1]
+            if plan.job.windows == "unknown":
+                tokens = int(margin.isfinite().sum())
+            count = min(plan.pieces.max_global_tokens, round(ATTENDING_SHARE * tokens))
             best = margin.topk(count, dim=1).indices
             return torch.zeros_like(margin, dtype=torch.bool).scatter_(1, best, True)
 
