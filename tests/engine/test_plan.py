@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mematte.engine.cost import operations
 from mematte.engine.plan import DEFAULT_MAX_GLOBAL_TOKENS, Job, Plan, make_plan, rows_of_tiles
 from mematte.errors import BudgetError
 from mematte.model import BASE, SMALL, TINY, teacher
@@ -40,6 +41,21 @@ def test_a_plan_keeps_its_budget_or_says_the_least(size, spec, value_bytes, room
             make_plan(job, memory, BASE_BYTES)
         memory = least
     assert BASE_BYTES < make_plan(job, memory, BASE_BYTES).peak_bytes <= memory
+
+
+def test_where_it_is_known_what_is_computed_less_memory_is_planned_and_fewer_operations() -> None:
+    unknown = np.zeros((188, 250), np.bool_)
+    unknown[:20] = True
+    job = Job((3000, 4000), SMALL, windows="unknown")
+
+    blind, knowing = make_plan(job, PLENTY, 0), make_plan(job, PLENTY, 0, unknown)
+
+    assert blind.job.computed_tokens == knowing.job.tokens == 188 * 250
+    assert knowing.job.computed_tokens == 2 * 14 * 250
+    assert knowing.pieces == blind.pieces
+    assert knowing.stages["attend"] < blind.stages["attend"]
+    assert operations(knowing, 0.1).encode < 0.2 * operations(blind, 0.1).encode
+    assert make_plan(replace(job, windows="all"), PLENTY, 0, unknown).job.computed_tokens == 188 * 250
 
 
 def least_budget(job: Job, base_bytes: int) -> int:

@@ -31,10 +31,7 @@ class QuarterEngine(Engine):
 
         def quarter(log_probs: Tensor) -> Tensor:
             margin = log_probs[..., 0] - log_probs[..., 1]
-            tokens = margin.shape[1]
-            if plan.job.windows == "unknown":
-                tokens = int(margin.isfinite().sum())
-            count = min(plan.pieces.max_global_tokens, round(ATTENDING_SHARE * tokens))
+            count = min(plan.pieces.max_global_tokens, round(ATTENDING_SHARE * plan.job.computed_tokens))
             best = margin.topk(count, dim=1).indices
             return torch.zeros_like(margin, dtype=torch.bool).scatter_(1, best, True)
 

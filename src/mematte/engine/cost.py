@@ -61,7 +61,7 @@ def operations(plan: Plan, unknown_share: float, attending_share: float = TARGET
         count * math.prod(1 + 2 * halo_px * (1 - share) / side for share in shares)
         for halo_px, count in _decoder_per_pixel(job.spec)
     )
-    attending = min(plan.pieces.max_global_tokens, attending_share * job.tokens)
+    attending = min(plan.pieces.max_global_tokens, attending_share * job.computed_tokens)
     return Operations(
         encode=_encoder(job, attending, twice=not plan.pieces.second_map),
         decode=math.prod(job.padded) * min(1.0, unknown_share) * per_pixel,
@@ -70,7 +70,7 @@ def operations(plan: Plan, unknown_share: float, attending_share: float = TARGET
 
 def _encoder(job: Job, attending: float, *, twice: bool) -> float:
     """`twice`: refined tokens are computed once for the gate and once more for themselves."""
-    spec, tokens, channels = job.spec, job.tokens, job.spec.channels
+    spec, tokens, channels = job.spec, job.computed_tokens, job.spec.channels
     linear = 8 * channels**2  # query, key, value, projection
     mlp = 4 * spec.mlp_ratio * channels**2
     residual = 6.5 * channels**2

@@ -20,8 +20,8 @@ from mematte.model.blocks import RESIDUAL_HALO_TOKENS, GlobalBlock, RoutedBlock,
 from mematte.model.ltrm import HALO_TOKENS, TokenRefinement
 from mematte.model.router import Decide, Router, argmax
 
-from .plan import Plan, sides
-from .scope import NearUnknown, Scope, spans
+from .plan import Plan
+from .scope import NearUnknown, Scope, sides, spans
 
 
 class Routed(NamedTuple):

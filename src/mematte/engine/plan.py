@@ -24,6 +24,7 @@ from mematte.model.mematte import SIZE_MULTIPLE_PX
 from mematte.weights import Windows
 
 from .fusion import levels
+from .scope import sides, tokens_near
 
 DEFAULT_MAX_GLOBAL_TOKENS = 18_500  # the published cap at inference
 
@@ -59,6 +60,7 @@ class Job:
     row_bytes: int = 0  # what a row of the photo and the trimap take that are read from files in bands
     colours_bytes: int = 0  # what the foreground's colours take afterwards, where they are wanted
     windows: Windows = "all"  # that are computed
+    near: int | None = None  # how many tokens these hold, where that is known
 
     @property
     def padded(self) -> tuple[int, int]:
@@ -76,6 +78,11 @@ class Job:
     def tokens(self) -> int:
         """Tokens of the grid."""
         return self.grid[0] * self.grid[1]
+
+    @property
+    def computed_tokens(self) -> int:
+        """Tokens that are computed, at most."""
+        return self.tokens if self.near is None else self.near
 
     @property
     def map_bytes(self) -> int:
@@ -148,11 +155,13 @@ def make_plan(job: Job, memory: int, base_bytes: int, unknown: NDArray[np.bool_]
         job: what is to be done.
         memory: the budget in bytes: on a CPU of the whole process, on a GPU of what is allocated there.
         base_bytes: what is taken of it already.
-        unknown: (h, w) token grid, where it is known already: tiles are then no larger than they will be.
+        unknown: (h, w) token grid, where it is known already: nothing is then planned larger than it will be.
 
     Raises:
         BudgetError: it does not suffice for the smallest pieces; says the least that does.
     """
+    if job.windows == "unknown" and unknown is not None:
+        job = replace(job, near=tokens_near(job.grid, unknown, job.spec.window))
     factor = _GPU_FACTOR if job.on_gpu else 1
     choices: dict[str, Sequence[Any]] = {
         "window_tokens": [factor * (side * job.spec.window) ** 2 for side in _WINDOW_SIDES],
@@ -247,7 +256,7 @@ def needs(job: Job, pieces: Pieces, tile: tuple[int, int] | None = None) -> dict
     waiting = dict.fromkeys(transient, 0)
     waiting["embed"] = height * spec.patch * job.row_bytes
     if "R" in spec.blocks:
-        most = min(pieces.max_global_tokens, tokens)
+        most = min(pieces.max_global_tokens, job.computed_tokens)
         attending = most * token
         transient["route"] = piece * (_ROUTER + gathered) * token
         queries = _queries_at_once(job, pieces, piece, most)
@@ -306,18 +315,6 @@ def _decoder_bytes(job: Job, pieces: Pieces, tile: tuple[int, int] | None) -> fl
     # The rows of the photo, their alpha, and which of it is known.
     band = height * job.row_bytes + min(pieces.tile_px, job.size[0]) * job.size[1] * 7
     return pixels * _PREPARED_BYTES + max(moments) * job.value_bytes + band
-
-
-def sides(grid: tuple[int, int], most_tokens: int, multiple: int = 1) -> tuple[int, int]:
-    """(height, width) of the areas that `areas` gives; a narrow grid is covered by longer ones."""
-    units = (-(-grid[0] // multiple), -(-grid[1] // multiple))
-    most = max(1, most_tokens // multiple**2)
-    rows = min(units[0], max(1, math.isqrt(most)))
-    columns = min(units[1], max(1, most // rows))
-    rows = min(units[0], max(1, most // columns))
-    # Equal parts: twelve in areas of at most five are 4, 4, 4 and not 5, 5, 2.
-    rows, columns = (-(-unit // -(-unit // part)) for unit, part in zip(units, (rows, columns), strict=True))
-    return rows * multiple, columns * multiple
 
 
 def _up(number: int, multiple: int) -> int:

@@ -43,7 +43,7 @@ from .memory import (
 )
 from .plan import DEFAULT_MAX_GLOBAL_TOKENS, Job, Plan, make_plan, rows_of_tiles
 from .scene import Scene, enlarged, reduced
-from .scope import NearUnknown, Scope, tokens_near
+from .scope import NearUnknown, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -246,7 +246,7 @@ class Engine:
             enlarged=enlarged,
             padded=plan.padded,
             tokens=plan.job.tokens,
-            computed_tokens=self._computed_tokens(plan, scan),
+            computed_tokens=plan.job.computed_tokens,
             max_global_tokens=plan.pieces.max_global_tokens,
             unknown_share=scan.unknown / math.prod(plan.job.size),
             seconds=seconds,
@@ -302,11 +302,6 @@ class Engine:
         if self.windows != "auto":
             return self.windows
         return self._windows_asked_for if enlarged == 1 and "G" not in self.spec.blocks else "all"
-
-    def _computed_tokens(self, plan: Plan, scan: TrimapScan) -> int:
-        if plan.job.windows == "all":
-            return plan.job.tokens
-        return tokens_near(plan.grid, scan.cells, self.spec.window)
 
     def job(
         self,

@@ -8,6 +8,7 @@ Shapes: (h, w) token grid, N = h * w tokens, C channels, n windows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import cv2
@@ -17,8 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mematte.model.attention import Area
-
-from .plan import sides
 
 REACH_TOKENS = (
     7  # half a window: one is computed if an unknown pixel lies in it, or no further from it than this
@@ -157,6 +156,18 @@ def _windows_near(unknown: NDArray[np.bool_], grid: tuple[int, int], window: int
 def _tokens_of(windows: NDArray[np.bool_], grid: tuple[int, int], window: int) -> NDArray[np.bool_]:
     """(h, w) whether the token's window is one of these."""
     return windows.repeat(window, axis=0).repeat(window, axis=1)[: grid[0], : grid[1]]
+
+
+def sides(grid: tuple[int, int], most_tokens: int, multiple: int = 1) -> tuple[int, int]:
+    """(height, width) of the areas that `areas` gives; a narrow grid is covered by longer ones."""
+    units = (-(-grid[0] // multiple), -(-grid[1] // multiple))
+    most = max(1, most_tokens // multiple**2)
+    rows = min(units[0], max(1, math.isqrt(most)))
+    columns = min(units[1], max(1, most // rows))
+    rows = min(units[0], max(1, most // columns))
+    # Equal parts: twelve in areas of at most five are 4, 4, 4 and not 5, 5, 2.
+    rows, columns = (-(-unit // -(-unit // part)) for unit, part in zip(units, (rows, columns), strict=True))
+    return rows * multiple, columns * multiple
 
 
 def spans(count: int, longest: int) -> Iterator[slice]:
