@@ -306,7 +306,7 @@ def test_photographs_get_what_the_engine_gives(tiny: Path, name: str) -> None:
     from mematte.image import read_picture
 
     photo, trimap = demo_picture(name)
-    engine = mematte.load("tiny", device="cpu", precision="float32", enlarge=1)
+    engine = mematte.load("tiny", device="cpu", precision="float32", enlarge=1, windows="all")
     expected = engine(photo, trimap)
     image = torch.from_numpy(read_picture(photo).values()).permute(2, 0, 1)[None]
     levels = torch.from_numpy(read_trimap(trimap).levels)[None, None] / 255

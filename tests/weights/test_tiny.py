@@ -42,6 +42,20 @@ def test_they_are_the_default_and_know_where_they_come_from(engine: mematte.Engi
     assert len(weights.training["stages"]) > 1
 
 
+def test_of_large_pictures_they_see_what_lies_near_the_unknown_region(engine: mematte.Engine) -> None:
+    image, trimap, truth = (np.tile(a, (2, 6) + (1,) * (a.ndim - 2)) for a in disc(12))
+    trimap[320:], trimap[:, 400:] = 0, 0  # one disc of twelve is wanted
+    unknown = trimap == UNKNOWN
+
+    matte = engine(image, trimap)
+    small = engine(image[:320, :400], trimap[:320, :400])
+
+    assert matte.report.enlarged == 1
+    assert matte.report.computed_tokens < 0.4 * matte.report.tokens
+    assert small.report.computed_tokens == small.report.tokens  # it is shown enlarged
+    assert np.abs(matte.alpha - truth)[unknown].mean() < 0.05
+
+
 @pytest.mark.parametrize("softness_px", [2, 30])
 def test_they_matte_a_disc_with_an_edge_of_any_softness(engine: mematte.Engine, softness_px: float) -> None:
     image, trimap, truth = disc(softness_px)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .checkpoint import Windows
+
 DEFAULT = "tiny"
 
 
@@ -18,6 +20,7 @@ class Entry:
     repository: str | None = None  # on the Hugging Face hub
     how: str | None = None  # neither: what a person has to do
     sha256: dict[str, str] = field(default_factory=dict)  # file name -> SHA-256
+    windows: Windows | None = None  # instead of what the file says, which is older than the choice
 
 
 NON_COMMERCIAL = "trained on Adobe Composition-1K, whose terms exclude commercial use"
@@ -28,6 +31,7 @@ BUILT_IN = Entry(
     file=Path(__file__).with_name("tiny.safetensors"),
     # A test says the new value when the file changes.
     sha256={"tiny.safetensors": "4280e1cc3101372269ccd75b007c847d0379143f23b146def0be69abefbbd3f1"},
+    windows="unknown",
 )
 
 _PUBLISHED_LICENCE = f"as the authors state; {NON_COMMERCIAL}"

@@ -156,7 +156,8 @@ def _from_catalog(entry: Entry, revision: str | None, local_files_only: bool) ->
             f"{entry.file} is damaged or was replaced: its SHA-256 is {found}, and should be {expected}. "
             f"Install mematte again; weights of your own are given by their path."
         )
-    return read(entry.file)
+    weights = read(entry.file)
+    return replace(weights, windows=entry.windows or weights.windows)
 
 
 def _from_hub(repository: str, revision: str | None, local_files_only: bool, entry: Entry | None) -> Weights:
