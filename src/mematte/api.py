@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
-from typing import Literal
 
 from .engine import Engine, Matte
 from .engine.device import choose_device, choose_precision
-from .engine.run import Enlarge
+from .engine.run import Enlarge, WindowsChoice
 from .errors import MatteWarning
 from .files import check_spares_inputs
 from .image import DEFAULT_MAX_PIXELS, check_output
@@ -24,7 +23,7 @@ def load(
     memory: str | int | None = None,
     max_global_tokens: int | None = None,
     enlarge: Enlarge = "auto",
-    windows: Literal["auto", "all", "unknown"] = "auto",
+    windows: WindowsChoice = "auto",
 ) -> Engine:
     """Load weights and make an engine of them.
 

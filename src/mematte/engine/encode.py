@@ -2,7 +2,7 @@
 
 Everything else lives only as long as its piece. The model says what a block computes; here is only where and
 when, so that the result does not depend on the size of the pieces.
-Shapes: (h, w) token grid, N = h * w tokens, C channels, n attending tokens, m computed tokens.
+Shapes: (h, w) token grid, N = h * w tokens, C channels, n attending tokens.
 """
 
 from __future__ import annotations

@@ -56,6 +56,9 @@ MOST_RETRIES = 4  # with half of the memory each, after a device ran out of it i
 Enlarge = Literal["auto", 1, 2, 3]
 """How many times larger than it is the network is shown a picture."""
 
+WindowsChoice = Literal["auto", "all", "unknown"]
+"""Which windows are computed: all, those near unknown pixels, or what the weights ask for."""
+
 Progress = Callable[[str, float], None]
 """Called with a stage's name ("encode", "decode") and the share of it that is done, 0 to 1."""
 
@@ -78,7 +81,7 @@ class Engine:
         memory: str | int | None = None,
         max_global_tokens: int | None = None,
         enlarge: Enlarge = "auto",
-        windows: Literal["auto", "all", "unknown"] = "auto",
+        windows: WindowsChoice = "auto",
     ) -> None:
         """Make a network ready.
 
@@ -119,7 +122,7 @@ class Engine:
             )
         if enlarge not in get_args(Enlarge) or isinstance(enlarge, (bool, float)):
             raise InputError(f'enlarge is "auto", 1, 2 or 3, not {enlarge!r}.')
-        if windows not in ("auto", "all", "unknown"):
+        if windows not in get_args(WindowsChoice):
             raise InputError(f'windows is "auto", "all" or "unknown", not {windows!r}.')
         if windows == "unknown" and "G" in weights.spec.blocks:
             raise InputError(
@@ -367,7 +370,7 @@ class Engine:
         with self._as_planned(plan), self.timed(seconds, "encode"):
             progress("encode", 0)
             backbone, scope = self.network.backbone, Scope(plan.grid)
-            if plan.job.windows == "unknown":
+            if plan.job.computed_tokens < plan.job.tokens:
                 scope = NearUnknown(plan.grid, unknown, self.spec.window, backbone.positions)
             decide, done = self.decision(plan), partial(progress, "encode")
             features, routed = encode(backbone, scene.read, plan, scope, decide, done)

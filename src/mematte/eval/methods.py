@@ -26,7 +26,7 @@ from mematte.image import DEFAULT_MAX_PIXELS, UNKNOWN
 
 if TYPE_CHECKING:
     from mematte.engine import Matte
-    from mematte.engine.run import Enlarge
+    from mematte.engine.run import Enlarge, WindowsChoice
 
 Peer = Literal["closed-form", "knn", "lbdm"]
 
@@ -82,7 +82,7 @@ class Network:
     memory: str | None = None
     max_global_tokens: int | None = None
     enlarge: Enlarge = "auto"
-    windows: Literal["auto", "all", "unknown"] = "auto"
+    windows: WindowsChoice = "auto"
     everyone: bool = False
 
     @cached_property

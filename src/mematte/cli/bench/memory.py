@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import Annotated, Literal
 
 import typer
 
-from ..options import QuietOption
+from ..options import QuietOption, Windows
 from .options import PlotOption, ThreadsOption, check_plot
 from .sizes import size_of
-
-
-class Windows(str, Enum):
-    """Which windows are computed."""
-
-    all = "all"
-    unknown = "unknown"
 
 
 def memory(
@@ -43,7 +35,10 @@ def memory(
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     unknown: Annotated[float, typer.Option(min=0, max=1, help="Share of the pixels.")] = 0.2,
     windows: Annotated[
-        Windows, typer.Option("--windows", help="Which are computed: all, or those near unknown pixels.")
+        Windows,
+        typer.Option(
+            "--windows", help="Which are computed: all, as auto is too, or those near unknown pixels."
+        ),
     ] = Windows.all,
     random: Annotated[
         int,
