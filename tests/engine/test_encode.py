@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mematte.engine.encode import areas, encode, neighbourhoods
 from mematte.engine.plan import Job, Plan, make_plan
-from mematte.engine.scope import NearUnknown, Scope
+from mematte.engine.scope import NearUnknown, NearWindows, Scope
 from mematte.model import TINY, MEMatte, ModelSpec, argmax, teacher, within_budget
 from mematte.model.backbone import Backbone
 from mematte.model.blocks import WindowBlock
@@ -70,7 +70,7 @@ def test_the_result_does_not_depend_on_the_pieces(
             network.backbone,
             lambda rows, columns: inputs[..., rows, columns],
             plan,
-            Scope(grid),
+            Scope(grid, torch.zeros(())),
             decide,
             shares.append,
         )
@@ -110,7 +110,7 @@ def test_windows_that_are_left_out_are_not_there(
         scores=10**6,
         second_map=second_map,
     )
-    scope = NearUnknown(grid, unknown, SLIM.window, inputs)
+    scope = NearUnknown(NearWindows(grid, unknown, SLIM.window), inputs)
     decide = partial(within_budget, budget=budget)
 
     def read(rows: slice, columns: slice) -> torch.Tensor:
@@ -211,7 +211,7 @@ def test_neighbourhoods_show_the_old_tokens_though_areas_are_overwritten(grid, m
     old = torch.randn(*grid, 2)
     tokens = old.clone()
 
-    for piece in neighbourhoods(tokens, most, halo, Scope(grid)):
+    for piece in neighbourhoods(tokens, most, halo, Scope(grid, torch.zeros(()))):
         (rows, columns), (inner_rows, inner_columns) = piece.area, piece.inner
         around = (
             slice(rows.start - inner_rows.start, rows.start - inner_rows.start + piece.window.shape[0]),
@@ -240,7 +240,7 @@ def test_neighbourhoods_that_are_left_out_leave_the_others_as_they_are(grid, mos
     old = torch.randn(*grid, 2)
     tokens, unknown = old.clone(), np.zeros(grid, np.bool_)
     unknown.flat[at % unknown.size] = True
-    scope = NearUnknown(grid, unknown, 5, old)
+    scope = NearUnknown(NearWindows(grid, unknown, 5), old)
     there = tokens_of_near_windows(unknown, 5)
 
     for piece in neighbourhoods(tokens, most, halo, scope):
@@ -267,7 +267,7 @@ def test_bfloat16_stays_near_float32_in_pieces() -> None:
                 half.backbone,
                 lambda rows, columns, dtype=dtype: inputs[..., rows, columns].to(dtype),
                 plan,
-                Scope(plan.grid),
+                Scope(plan.grid, torch.zeros((), dtype=dtype)),
                 partial(within_budget, budget=0),  # a network of noise has many near ties
                 lambda _: None,
             )
@@ -292,9 +292,10 @@ keep_freed_blocks()
 router, tokens = Router(8).eval(), torch.randn(1, 2_000_000, 8)
 plan = SimpleNamespace(pieces=SimpleNamespace(piece_tokens=1764))
 with torch.inference_mode():
-    _routed(router, tokens[:, :20_000], plan, Scope((1, 20_000)))  # the first call sets things up
+    # The first call sets things up.
+    _routed(router, tokens[:, :20_000], plan, Scope((1, 20_000), tokens))
     before = process_bytes()
-    log_probs = _routed(router, tokens, plan, Scope((1, 2_000_000)))
+    log_probs = _routed(router, tokens, plan, Scope((1, 2_000_000), tokens))
     print((process_bytes() - before) / log_probs.nbytes)
 """
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -315,7 +316,7 @@ def test_only_the_halos_of_a_row_of_areas_are_kept() -> None:
 
     tokens = torch.randn(64, 1000, 4)
     with Watching():
-        for piece in neighbourhoods(tokens, 256, 2, Scope((64, 1000))):
+        for piece in neighbourhoods(tokens, 256, 2, Scope((64, 1000), torch.zeros(()))):
             tokens[piece.area] = piece.window[piece.inner]
 
     assert largest <= 2 * 2 * 1000 * 4  # the last two rows and those before them

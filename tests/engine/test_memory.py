@@ -1,5 +1,8 @@
 """Memory: amounts as people write them, and figures that are there."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -12,6 +15,7 @@ from mematte.engine.memory import (
     process_bytes,
     show_memory,
     total_bytes,
+    zeros_on_demand,
 )
 from mematte.errors import InputError
 
@@ -68,3 +72,37 @@ def test_a_peak_is_seen_and_can_be_forgotten() -> None:
     del block
     forget_peak()
     assert peak_process_bytes() < before + 100_000_000
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resident memory is read as Linux counts it")
+def test_zeros_take_memory_where_they_are_written_to() -> None:
+    """In a process of its own: what others left would be used again."""
+    program = """
+import torch
+from mematte.engine.memory import process_bytes, zeros_on_demand
+
+before = process_bytes()
+zeros = zeros_on_demand((500_000, 1_000), torch.zeros((), dtype=torch.bfloat16))
+assert not zeros[::100].any()  # what is only read takes nothing
+read = process_bytes() - before
+zeros[:25_000] = 1
+written = process_bytes() - before
+del zeros
+print(read, written, process_bytes() - before)
+"""
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    read, written, freed = (int(word) for word in said.stdout.split())
+    code = 15_000_000  # that runs for the first time
+    assert read < code
+    assert 50_000_000 <= written < 50_000_000 + code
+    assert freed < code
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_zeros_on_demand_are_zeros(dtype) -> None:
+    zeros = zeros_on_demand((3, 5, 7), torch.ones(2, dtype=dtype))
+
+    assert (zeros.shape, zeros.dtype) == ((3, 5, 7), dtype)
+    assert not zeros.any()
+    zeros.view(-1, 7)[4] += 2
+    assert zeros.sum() == 14

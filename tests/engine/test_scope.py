@@ -1,12 +1,14 @@
 """Scope: the walk over what is computed misses nothing, and takes nothing twice."""
 
+import mmap
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mematte.engine.scope import AREA_WINDOWS, REACH_TOKENS, NearUnknown, Scope, spans, tokens_near
+from mematte.engine.scope import AREA_WINDOWS, REACH_TOKENS, NearUnknown, NearWindows, Scope, spans
 
 GRIDS = st.tuples(st.integers(1, 60), st.integers(1, 60))
 
@@ -22,7 +24,7 @@ def some_unknown(grid: tuple[int, int], seed: int) -> np.ndarray:
 @settings(max_examples=100, deadline=None)
 @given(grid=GRIDS, window=st.integers(1, 15), most=st.integers(1, 500), seed=st.integers(0, 2**16))
 def test_parts_and_windows_hold_every_computed_token_once(grid, window, most, seed) -> None:
-    scope = NearUnknown(grid, some_unknown(grid, seed), window, torch.zeros(()))
+    scope = NearUnknown(NearWindows(grid, some_unknown(grid, seed), window), torch.zeros(()))
     computed = scope.kept_flags(torch.ones(1, grid[0] * grid[1], dtype=torch.bool))[0]
     parts, windows = list(scope.parts(most)), list(scope.windows(most))
 
@@ -45,7 +47,7 @@ def test_parts_and_windows_hold_every_computed_token_once(grid, window, most, se
 @given(grid=GRIDS, most=st.integers(1, 3000), seed=st.integers(0, 2**16))
 def test_what_is_left_out_of_an_area_is_zero(grid, most, seed) -> None:
     window = 14
-    scope = NearUnknown(grid, some_unknown(grid, seed), window, torch.zeros(()))
+    scope = NearUnknown(NearWindows(grid, some_unknown(grid, seed), window), torch.zeros(()))
     computed = scope.kept_flags(torch.ones(1, grid[0] * grid[1], dtype=torch.bool)).view(grid)
     height, width = scope.sides(most)
 
@@ -64,30 +66,68 @@ def test_a_window_is_computed_if_an_unknown_token_is_within_half_its_side() -> N
     unknown[3, 28] = True  # the first column of the third window
 
     assert REACH_TOKENS == 7
-    assert tokens_near((14, 70), unknown, 14) == 2 * 14 * 14  # its own, and the one to the left of it
-    assert tokens_near((14, 70), np.roll(unknown, 6, axis=1), 14) == 2 * 14 * 14
-    assert tokens_near((14, 70), np.roll(unknown, 7, axis=1), 14) == 2 * 14 * 14  # now the one to the right
-    assert tokens_near((14, 70), np.ones_like(unknown), 14) == 14 * 70
+    assert NearWindows((14, 70), unknown, 14).count == 2 * 14 * 14  # its own, and the one to the left of it
+    assert NearWindows((14, 70), np.roll(unknown, 6, axis=1), 14).count == 2 * 14 * 14
+    assert (
+        NearWindows((14, 70), np.roll(unknown, 7, axis=1), 14).count == 2 * 14 * 14
+    )  # now the one to the right
+    assert NearWindows((14, 70), np.ones_like(unknown), 14).count == 14 * 70
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    grid=GRIDS,
+    most=st.integers(1, 3000),
+    token_bytes=st.sampled_from([8, 384, 768, 1536, 5000]),
+    seed=st.integers(0, 2**16),
+)
+def test_a_map_takes_the_pages_of_its_areas(grid, most, token_bytes, seed) -> None:
+    near = NearWindows(grid, some_unknown(grid, seed), 14)
+    scope = NearUnknown(near, torch.zeros(()))
+    height, width = scope.sides(most)
+    pages = set()
+    for rows in spans(grid[0], height):
+        for columns in spans(grid[1], width):
+            if not scope.leaves_out((rows, columns)):
+                for row in range(rows.start, rows.stop):
+                    first = (row * grid[1] + columns.start) * token_bytes
+                    last = (row * grid[1] + columns.stop) * token_bytes - 1
+                    pages |= set(range(first // mmap.PAGESIZE, last // mmap.PAGESIZE + 1))
+
+    counted = near.bytes_written(most, token_bytes)
+
+    # Pages that two runs share are counted for each; never more than the whole map.
+    assert min(len(pages) * mmap.PAGESIZE, token_bytes * grid[0] * grid[1]) <= counted
+    assert counted <= token_bytes * grid[0] * grid[1]
+    assert near.bytes_written(most, token_bytes) == counted
+
+
+@pytest.mark.parametrize("most", [1, 5, 14, 30, 49, 98, 195])
+def test_areas_smaller_than_a_window_lie_inside_of_one(most) -> None:
+    height, width = NearWindows((50, 60), np.ones((1, 1), np.bool_), 14).sides(most)
+
+    assert height * width <= most
+    assert 14 % height == 14 % width == 0
 
 
 def test_nothing_is_unknown_beyond_the_picture() -> None:
     unknown = np.ones((3, 14), np.bool_)
 
     assert (
-        tokens_near((28, 42), unknown, 14) == 2 * 14 * 14
+        NearWindows((28, 42), unknown, 14).count == 2 * 14 * 14
     )  # with the window to the right, not the one below
 
 
 @pytest.mark.parametrize("unknown", [np.ones((30, 40), np.bool_)])
 def test_near_everything_is_everything(unknown) -> None:
-    scope = NearUnknown((30, 40), unknown, 14, torch.zeros(()))
+    scope = NearUnknown(NearWindows((30, 40), unknown, 14), torch.zeros(()))
 
     assert scope.is_whole
     assert scope.count == 1200
 
 
 def test_a_whole_scope_changes_nothing() -> None:
-    scope, values = Scope((4, 5)), torch.randn(2, 3, 6)
+    scope, values = Scope((4, 5), torch.zeros(())), torch.randn(2, 3, 6)
 
     assert scope.is_whole
     assert list(scope.parts(8)) == [slice(0, 8), slice(8, 16), slice(16, 20)]

@@ -69,9 +69,8 @@ def encode(
 
 def _embedded(backbone: Backbone, read: Read, plan: Plan, scope: Scope) -> Tensor:
     """(h, w, C): patches and absolute positions, a band of the picture at a time."""
-    patch, (height, width) = backbone.patches.kernel_size[0], plan.grid
-    weights = backbone.patches.weight
-    tokens = (weights.new_empty if scope.is_whole else weights.new_zeros)((height, width, weights.shape[0]))
+    patch = backbone.patches.kernel_size[0]
+    tokens = scope.new_map(backbone.patches.out_channels)
     positions = _Positions(backbone.positions, plan.grid)
     for area in _cover(plan.grid, *scope.sides(plan.pieces.piece_tokens)):
         if scope.leaves_out(area):
@@ -178,7 +177,7 @@ def _refine(refinement: TokenRefinement, tokens: Tensor, plan: Plan, scope: Scop
     ones wait in a second map, or they are computed twice.
     """
     total = torch.zeros((), dtype=_wide(tokens), device=tokens.device)
-    waiting = torch.empty_like(tokens) if plan.pieces.second_map else None
+    waiting = scope.new_map(tokens.shape[2]) if plan.pieces.second_map else None
     most = plan.pieces.piece_tokens
     for piece in neighbourhoods(tokens, most, HALO_TOKENS, scope):
         hidden = refinement.hidden(piece.window[None])[0][piece.inner]

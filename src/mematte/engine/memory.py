@@ -6,10 +6,12 @@ A process's figure is its resident memory, what `top` calls RES; a GPU's is what
 from __future__ import annotations
 
 import ctypes
+import math
+import mmap
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -114,6 +116,21 @@ def total_bytes(device: torch.device) -> int:
 def default_budget(device: torch.device) -> int:
     """What to stay within where nobody says: what is taken and what is free, less a margin."""
     return used_bytes(device) + int((1 - MARGIN) * free_bytes(device))
+
+
+def zeros_on_demand(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+    """Zeros with a tensor's device and precision; on a CPU they take memory only where they are written to.
+
+    By whole pages, and on systems that know private mappings; elsewhere they take it at once.
+    """
+    if like.device.type != "cpu" or not hasattr(mmap, "MAP_PRIVATE"):
+        return like.new_zeros(shape)
+    count = math.prod(shape)
+    pages = mmap.mmap(-1, count * like.dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        with suppress(OSError):  # a system without huge pages
+            pages.madvise(mmap.MADV_NOHUGEPAGE)
+    return torch.frombuffer(pages, dtype=like.dtype, count=count).view(shape)
 
 
 def keep_freed_blocks() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from mematte.model.mematte import SIZE_MULTIPLE_PX
 from mematte.weights import Windows
 
 from .fusion import levels
-from .scope import sides, tokens_near
+from .scope import NearWindows, sides
 
 DEFAULT_MAX_GLOBAL_TOKENS = 18_500  # the published cap at inference
 
@@ -60,7 +60,7 @@ class Job:
     row_bytes: int = 0  # what a row of the photo and the trimap take that are read from files in bands
     colours_bytes: int = 0  # what the foreground's colours take afterwards, where they are wanted
     windows: Windows = "all"  # that are computed
-    near: int | None = None  # how many tokens these hold, where that is known
+    near: NearWindows | None = field(default=None, compare=False)  # those that are, if not all, where known
 
     @property
     def padded(self) -> tuple[int, int]:
@@ -82,7 +82,7 @@ class Job:
     @property
     def computed_tokens(self) -> int:
         """Tokens that are computed, at most."""
-        return self.tokens if self.near is None else self.near
+        return self.tokens if self.near is None else self.near.count
 
     @property
     def map_bytes(self) -> int:
@@ -161,7 +161,8 @@ def make_plan(job: Job, memory: int, base_bytes: int, unknown: NDArray[np.bool_]
         BudgetError: it does not suffice for the smallest pieces; says the least that does.
     """
     if job.windows == "unknown" and unknown is not None:
-        job = replace(job, near=tokens_near(job.grid, unknown, job.spec.window))
+        near = NearWindows(job.grid, unknown, job.spec.window)
+        job = replace(job, near=near if near.count < job.tokens else None)
     factor = _GPU_FACTOR if job.on_gpu else 1
     choices: dict[str, Sequence[Any]] = {
         "window_tokens": [factor * (side * job.spec.window) ** 2 for side in _WINDOW_SIDES],
@@ -239,7 +240,10 @@ def needs(job: Job, pieces: Pieces, tile: tuple[int, int] | None = None) -> dict
         gathered = 2
     if job.on_gpu:
         fixed += _GPU_WORKSPACE_BYTES
-    kept = job.beside_bytes + job.map_bytes + decisions + fixed
+    one_map = job.map_bytes
+    if job.near is not None and not job.on_gpu:
+        one_map = job.near.bytes_written(pieces.piece_tokens, token)
+    kept = job.beside_bytes + one_map + decisions + fixed
 
     def around(halo: int) -> int:
         """Tokens of a piece and of what its convolution sees beyond it."""
@@ -266,7 +270,7 @@ def needs(job: Job, pieces: Pieces, tile: tuple[int, int] | None = None) -> dict
         waiting["route"] = tokens * _TOKEN_BYTES
         waiting["attend"] = 3 * attending + tokens * _TOKEN_BYTES
         # The attending tokens wait aside while all are refined, perhaps in a second map.
-        waiting["refine"] = attending + pieces.second_map * job.map_bytes
+        waiting["refine"] = attending + pieces.second_map * one_map
     if "G" in spec.blocks:
         queries = max(1, pieces.scores // (spec.heads * tokens))
         transient["attend globally"] = queries * (_QUERY * token + 3 * spec.heads * tokens * job.value_bytes)
@@ -275,7 +279,7 @@ def needs(job: Job, pieces: Pieces, tile: tuple[int, int] | None = None) -> dict
     return {
         **{stage: kept + waiting[stage] + int(gaps * need) for stage, need in transient.items()},
         "decode": kept + int(_decoder_bytes(job, pieces, tile)),
-        **({"colours": kept - job.map_bytes + job.colours_bytes} if job.colours_bytes else {}),
+        **({"colours": kept - one_map + job.colours_bytes} if job.colours_bytes else {}),
     }
 
 

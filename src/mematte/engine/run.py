@@ -369,9 +369,9 @@ class Engine:
         keep_freed_blocks()
         with self._as_planned(plan), self.timed(seconds, "encode"):
             progress("encode", 0)
-            backbone, scope = self.network.backbone, Scope(plan.grid)
-            if plan.job.computed_tokens < plan.job.tokens:
-                scope = NearUnknown(plan.grid, unknown, self.spec.window, backbone.positions)
+            backbone, near = self.network.backbone, plan.job.near
+            like = backbone.positions
+            scope = Scope(plan.grid, like) if near is None else NearUnknown(near, like)
             decide, done = self.decision(plan), partial(progress, "encode")
             features, routed = encode(backbone, scene.read, plan, scope, decide, done)
         with self._as_planned(plan), self.timed(seconds, "decode"), freed_blocks_returned():
