@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from mematte.engine import Job
@@ -128,6 +130,44 @@ def test_a_plan_for_windows_near_the_unknown_region_says_so(plan: Run) -> None:
     assert "those near the unknown region are computed" in near.out
     assert "at most " not in everything.out.partition("predicted time")[2].splitlines()[0]
     assert said["windows"] == "unknown"
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_trimap_says_where_and_how_much_is_unknown(plan: Run) -> None:
+    levels = np.full((500, 3000), 255, np.uint8)
+    levels[:, :300] = 128
+    cv2.imwrite("wide.png", np.zeros((500, 3000, 3), np.uint8))
+    cv2.imwrite("wide_trimap.png", levels)
+    near = ("--memory", "3GB", "--windows", "unknown")
+
+    blind = json.loads(plan("wide.png", *near, "--json").out)
+    said = json.loads(plan("wide.png", "wide_trimap.png", *near, "--json").out)
+    twice = json.loads(plan("wide.png", "wide_trimap.png", *near, "--enlarge", "2", "--json").out)
+    curve = json.loads(plan("wide.png", "wide_trimap.png", "--windows", "unknown", "--json").out)
+
+    assert (blind["unknown_share"], blind["computed_tokens"]) == (0.2, blind["tokens"])
+    assert said["unknown_share"] == twice["unknown_share"] == pytest.approx(0.1)
+    assert said["computed_tokens"] == 2 * 14 * 32 < said["tokens"] == 188 * 32
+    # 600 px of unknown now: 38 tokens, and the fourth window begins within seven of them.
+    assert (twice["enlarged"], twice["computed_tokens"]) == (2, 4 * 14 * 64)
+    assert said["operations"]["encode"] < 0.2 * blind["operations"]["encode"]
+    takes = [each["peak_bytes"] - each["base_bytes"] for each in (said, blind)]
+    assert takes[0] < takes[1]
+    assert {each["computed_tokens"] for each in curve} == {2 * 14 * 32}
+    text = plan("wide.png", "wide_trimap.png", *near).out
+    assert "of which 896 are computed: near the unknown region" in text
+    assert "at most 0" not in text
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_trimap_of_another_picture_or_of_none_is_refused(plan: Run) -> None:
+    cv2.imwrite("other.png", np.full((40, 50), 128, np.uint8))
+
+    of_another, of_none = plan("photo.png", "other.png"), plan("300x200", "other.png")
+
+    assert (of_another.status, of_none.status) == (1, 2)
+    assert "50x40" in of_another.message
+    assert "A trimap is of a picture; of a size say --unknown." in " ".join(of_none.err.split())
 
 
 def test_where_memory_does_not_suffice_to_enlarge_the_plan_says_so(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,8 +25,12 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from mematte.engine import Engine, Job, Plan
     from mematte.engine.cost import Rates
+    from mematte.image import TrimapScan
 
 # Times the least room beyond what the process has already.
 CURVE = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0)
@@ -35,10 +40,16 @@ def plan(
     image: Annotated[
         str, typer.Argument(metavar="IMAGE|WIDTHxHEIGHT", help="A picture, or a size such as 6000x4000.")
     ],
+    trimap: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="TRIMAP", help="Its trimap: says where it is unknown, and how much.", show_default=False
+        ),
+    ] = None,
     memory: MemoryOption = None,
     unknown: Annotated[
         float,
-        typer.Option("--unknown", min=0, max=1, help="Share of the pixels that the trimap leaves unknown."),
+        typer.Option("--unknown", min=0, max=1, help="Share of the pixels that is unknown, without TRIMAP."),
     ] = 0.2,
     attending: Annotated[
         float, typer.Option("--attending", min=0, max=1, help="Share of the tokens that attend globally.")
@@ -61,11 +72,12 @@ def plan(
     Photo and trimap are taken as read and written in bands, or, where the network is shown them enlarged, as
     kept in memory. Without --memory, a curve of memory against time.
     The seconds come from a rate that is measured on first use, in about a second, and kept. Where only
-    windows near unknown pixels are computed, they are those of all: where unknown pixels lie is not asked.
+    windows near unknown pixels are computed, memory and seconds are those of all windows unless TRIMAP says
+    where these pixels lie.
 
     Example: mematte plan 6000x4000 --memory 1GB
 
-    Example: mematte plan scan.tif --json
+    Example: mematte plan scan.tif scan_trimap.tif --json
     """
     from mematte import load
     from mematte.engine.cost import rates
@@ -81,12 +93,20 @@ def plan(
         windows=windows.choice,
     )
     jobs = _jobs_of_file(engine, image) if size is None else _jobs_of_size(engine, size)
-    plans = [_plan(engine, jobs)] if memory is not None else _curve(engine, jobs[0])
+    guides: Sequence[TrimapScan | None] = [None] * len(jobs)
+    if trimap is not None:
+        if size is not None:
+            raise typer.BadParameter("A trimap is of a picture; of a size say --unknown.")
+        guides = [_scan(engine, trimap, jobs[-1].size, job) for job in jobs]
+    at = _choice(engine, jobs) if memory is not None else 0
+    guide, job = guides[at], jobs[at]
+    cells = None if guide is None else guide.cells
+    plans = [engine.plan(job, cells)] if memory is not None else _curve(engine, job, cells)
+    if guide is not None:
+        unknown = guide.unknown / math.prod(job.size)
     rate = rates(engine, fresh=measure)
-    shown = engine.enlargement(jobs[-1].size)
-    described = [
-        _described(each, rate, unknown, attending, shown if each.job is jobs[0] else 1) for each in plans
-    ]
+    enlarged = job.size[0] // jobs[-1].size[0]
+    described = [_described(each, rate, unknown, attending, enlarged) for each in plans]
     if as_json:
         typer.echo(json.dumps(described[0] if memory is not None else described, indent=2))
     elif memory is not None:
@@ -132,16 +152,27 @@ def _jobs_of_size(engine: Engine, size: tuple[int, int]) -> list[Job]:
     return [in_bands] if engine.enlargement(size) == 1 else [job_in_memory(engine, size, 8), in_bands]
 
 
-def _plan(engine: Engine, jobs: Sequence[Job]) -> Plan:
-    """Of the job that `mematte matte` would do: enlarged, where that does not cramp the network."""
+def _scan(engine: Engine, trimap: Path, size: tuple[int, int], job: Job) -> TrimapScan:
+    """Where the trimap of a picture of (height, width) px is unknown, as large as the job shows it."""
+    from mematte.image import Trimap, open_trimap
+
+    with open_trimap(trimap, max_pixels=10**12) as known:
+        if job.size == size:
+            return known.scan(size, patch_px=engine.spec.patch)
+        known.scan(size)  # its errors name the sizes that the caller knows
+        times = job.size[0] // size[0]
+        levels = known.level_rows(slice(0, size[0])).repeat(times, axis=0).repeat(times, axis=1)
+        return Trimap(levels).scan(job.size, patch_px=engine.spec.patch)
+
+
+def _choice(engine: Engine, jobs: Sequence[Job]) -> int:
+    """Which job `mematte matte` would do: enlarged, where that does not cramp the network."""
     from mematte.engine import plan_at_once
 
-    if len(jobs) == 1:
-        return engine.plan(jobs[0])
-    return plan_at_once(engine, *jobs) or engine.plan(jobs[1])
+    return 0 if len(jobs) == 1 or plan_at_once(engine, *jobs) else 1
 
 
-def _curve(engine: Engine, job: Job) -> list[Plan]:
+def _curve(engine: Engine, job: Job, unknown: NDArray[np.bool_] | None) -> list[Plan]:
     """Plans for budgets from the least to more than there is use for."""
     from mematte.engine import make_plan
     from mematte.engine.memory import used_bytes
@@ -149,13 +180,13 @@ def _curve(engine: Engine, job: Job) -> list[Plan]:
 
     base_bytes = used_bytes(engine.device)
     try:
-        make_plan(job, 0, base_bytes)
+        make_plan(job, 0, base_bytes, unknown)
         raise AssertionError("no picture fits into nothing")
     except BudgetError as error:
         least = error.least
     plans: list[Plan] = []
     for times in CURVE:
-        found = make_plan(job, base_bytes + round(times * (least - base_bytes)), base_bytes)
+        found = make_plan(job, base_bytes + round(times * (least - base_bytes)), base_bytes, unknown)
         if not plans or found.pieces != plans[-1].pieces:
             plans.append(found)
     return plans
@@ -170,6 +201,7 @@ def _described(plan: Plan, rate: Rates, unknown: float, attending: float, enlarg
         "enlarged": enlarged,
         "padded": {"width": plan.padded[1], "height": plan.padded[0]},
         "tokens": plan.job.tokens,
+        "computed_tokens": plan.job.computed_tokens,
         "windows": plan.job.windows,
         "memory_bytes": plan.memory,
         "base_bytes": plan.base_bytes,
@@ -189,21 +221,25 @@ def _table(engine: Engine, said: dict[str, Any]) -> str:
     from mematte.engine.memory import show_memory
 
     pieces, total = said["pieces"], sum(said["operations"].values())
-    near = "" if said["windows"] == "all" else ", of which those near the unknown region are computed"
+    computed, at_most = "", ""
+    if said["computed_tokens"] < said["tokens"]:
+        computed = f", of which {said['computed_tokens']:,} are computed: near the unknown region"
+    elif said["windows"] == "unknown":
+        computed, at_most = ", of which those near the unknown region are computed", "at most "
     again = "wait in a second map" if pieces["second_map"] else "are computed twice"
     lines = [
         *_head(engine, said),
         f"budget            {show_memory(said['memory_bytes'])}",
         f"taken already     {show_memory(said['base_bytes'])}",
         f"predicted peak    {show_memory(said['peak_bytes'])}",
-        f"tokens            {said['tokens']:,}{near}",
+        f"tokens            {said['tokens']:,}{computed}",
         f"attend globally   {said['max_global_tokens']:,} per block at most",
         f"pieces            {pieces['window_tokens']:,} tokens in windows, "
         f"{pieces['piece_tokens']:,} elsewhere",
         f"refined tokens    {again}",
         f"decoder tiles     {pieces['tile_px']} px",
         f"operations        {total / 1e12:,.2f} T",
-        f"predicted time    {'at most ' if near else ''}{_show_seconds(said['seconds'])}",
+        f"predicted time    {at_most}{_show_seconds(said['seconds'])}",
         "",
         "stage             at most",
         *(f"{stage:17} {show_memory(peak)}" for stage, peak in said["stages"].items()),
