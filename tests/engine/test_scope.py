@@ -102,6 +102,16 @@ def test_a_map_takes_the_pages_of_its_areas(grid, most, token_bytes, seed) -> No
     assert near.bytes_written(most, token_bytes) == counted
 
 
+def test_where_zeros_take_memory_at_once_the_whole_map_counts(monkeypatch) -> None:
+    near = NearWindows((50, 60), np.ones((1, 1), np.bool_), 14)
+    some = near.bytes_written(784, 768)
+
+    monkeypatch.delattr(mmap, "MAP_PRIVATE")
+
+    assert some < near.bytes_written(784, 768) == 50 * 60 * 768
+    assert torch.equal(NearUnknown(near, torch.zeros(())).new_map(3), torch.zeros(50, 60, 3))
+
+
 @pytest.mark.parametrize("most", [1, 5, 14, 30, 49, 98, 195])
 def test_areas_smaller_than_a_window_lie_inside_of_one(most) -> None:
     height, width = NearWindows((50, 60), np.ones((1, 1), np.bool_), 14).sides(most)

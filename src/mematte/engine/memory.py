@@ -123,7 +123,7 @@ def zeros_on_demand(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
 
     By whole pages, and on systems that know private mappings; elsewhere they take it at once.
     """
-    if like.device.type != "cpu" or not hasattr(mmap, "MAP_PRIVATE"):
+    if like.device.type != "cpu" or not gives_zeros_on_demand():
         return like.new_zeros(shape)
     count = math.prod(shape)
     pages = mmap.mmap(-1, count * like.dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -131,6 +131,11 @@ def zeros_on_demand(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
         with suppress(OSError):  # a system without huge pages
             pages.madvise(mmap.MADV_NOHUGEPAGE)
     return torch.frombuffer(pages, dtype=like.dtype, count=count).view(shape)
+
+
+def gives_zeros_on_demand() -> bool:
+    """Whether this system has private mappings: Windows has none."""
+    return hasattr(mmap, "MAP_PRIVATE")
 
 
 def keep_freed_blocks() -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mematte.model.attention import Area
 
-from .memory import zeros_on_demand
+from .memory import gives_zeros_on_demand, zeros_on_demand
 
 # Half a window: one is computed if an unknown pixel lies in it, or no further from it than this.
 REACH_TOKENS = 7
@@ -120,12 +120,15 @@ class NearWindows:
         return self.windows[rows, columns]
 
     def bytes_written(self, most_tokens: int, token_bytes: int) -> int:
-        """What a map of all tokens takes that nothing is written to but areas that hold any of these windows.
+        """What a map of all tokens takes on a CPU, if areas that hold any of these windows are written to.
 
         Args:
             most_tokens: of an area.
             token_bytes: what one takes.
         """
+        everything = token_bytes * math.prod(self.grid)
+        if not gives_zeros_on_demand():
+            return everything
         height, width = self.sides(most_tokens)
         if (height, width, token_bytes) not in self._written:
             tops, lefts = np.arange(0, self.grid[0], height), np.arange(0, self.grid[1], width)
@@ -136,7 +139,7 @@ class NearWindows:
             begin, end = (token_bytes * (np.argwhere(edges == step) @ (self.grid[1], 1)) for step in (1, -1))
             pages = (end - 1) // mmap.PAGESIZE - begin // mmap.PAGESIZE + 1
             self._written[height, width, token_bytes] = int(pages.sum()) * mmap.PAGESIZE
-        return min(self._written[height, width, token_bytes], token_bytes * math.prod(self.grid))
+        return min(self._written[height, width, token_bytes], everything)
 
 
 class NearUnknown(Scope):
