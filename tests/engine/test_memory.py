@@ -74,7 +74,9 @@ def test_a_peak_is_seen_and_can_be_forgotten() -> None:
     assert peak_process_bytes() < before + 100_000_000
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resident memory is read as Linux counts it")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="known of Linux alone: pages only read take none"
+)
 def test_zeros_take_memory_where_they_are_written_to() -> None:
     """In a process of its own: what others left would be used again."""
     program = """

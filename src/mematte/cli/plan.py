@@ -83,6 +83,8 @@ def plan(
     from mematte.engine.cost import rates
 
     size = _size_written(image)
+    if size is not None and trimap is not None:
+        raise typer.BadParameter("A trimap is of a picture; of a size say --unknown.")
     engine = load(
         weights,
         device=device,
@@ -93,17 +95,12 @@ def plan(
         windows=windows.choice,
     )
     jobs = _jobs_of_file(engine, image) if size is None else _jobs_of_size(engine, size)
-    guides: Sequence[TrimapScan | None] = [None] * len(jobs)
+    job = _chosen(engine, jobs) if memory is not None else jobs[0]
+    cells = None
     if trimap is not None:
-        if size is not None:
-            raise typer.BadParameter("A trimap is of a picture; of a size say --unknown.")
-        guides = [_scan(engine, trimap, jobs[-1].size, job) for job in jobs]
-    at = _choice(engine, jobs) if memory is not None else 0
-    guide, job = guides[at], jobs[at]
-    cells = None if guide is None else guide.cells
+        scan = _scan(engine, trimap, jobs[-1].size, job)
+        cells, unknown = scan.cells, scan.unknown / math.prod(job.size)
     plans = [engine.plan(job, cells)] if memory is not None else _curve(engine, job, cells)
-    if guide is not None:
-        unknown = guide.unknown / math.prod(job.size)
     rate = rates(engine, fresh=measure)
     enlarged = job.size[0] // jobs[-1].size[0]
     described = [_described(each, rate, unknown, attending, enlarged) for each in plans]
@@ -165,11 +162,11 @@ def _scan(engine: Engine, trimap: Path, size: tuple[int, int], job: Job) -> Trim
         return Trimap(levels).scan(job.size, patch_px=engine.spec.patch)
 
 
-def _choice(engine: Engine, jobs: Sequence[Job]) -> int:
-    """Which job `mematte matte` would do: enlarged, where that does not cramp the network."""
+def _chosen(engine: Engine, jobs: Sequence[Job]) -> Job:
+    """The job that `mematte matte` would do: enlarged, where that does not cramp the network."""
     from mematte.engine import plan_at_once
 
-    return 0 if len(jobs) == 1 or plan_at_once(engine, *jobs) else 1
+    return jobs[0] if len(jobs) == 1 or plan_at_once(engine, *jobs) else jobs[1]
 
 
 def _curve(engine: Engine, job: Job, unknown: NDArray[np.bool_] | None) -> list[Plan]:
