@@ -64,7 +64,9 @@ def stretched(table: Tensor, length: int) -> list[Tensor]:
     return entries
 
 
-@pytest.mark.parametrize(("grid", "positions"), [((4, 4), 4), ((3, 5), 4), ((6, 2), 3), ((1, 1), 2)])
+@pytest.mark.parametrize(
+    ("grid", "positions"), [((4, 4), 4), ((3, 5), 4), ((6, 2), 3), ((1, 1), 2), ((2, 2), 2), ((1, 3), 2)]
+)
 def test_relative_positions_follow_their_definition(
     make: Callable[..., Attention], grid: tuple[int, int], positions: int
 ) -> None:

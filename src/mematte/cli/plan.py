@@ -234,7 +234,7 @@ def _table(engine: Engine, said: dict[str, Any]) -> str:
         f"pieces            {pieces['window_tokens']:,} tokens in windows, "
         f"{pieces['piece_tokens']:,} elsewhere",
         f"refined tokens    {again}",
-        f"decoder tiles     {pieces['tile_px']} px",
+        f"decoder tiles     {pieces['tile_px']} px{', what they free kept' if pieces['keep_blocks'] else ''}",
         f"operations        {total / 1e12:,.2f} T",
         f"predicted time    {at_most}{_show_seconds(said['seconds'])}",
         "",

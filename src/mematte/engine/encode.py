@@ -204,11 +204,11 @@ def _global_block(block: GlobalBlock, tokens: Tensor, plan: Plan, scope: Scope) 
     key_value = flat.new_empty((1, flat.shape[1], 2 * flat.shape[2]))
     for piece in spans(flat.shape[1], plan.pieces.piece_tokens):
         key_value[:, piece] = attention.key_value(block.norm1(flat[:, piece]))
+    key, value = attention.key_and_value(key_value)
     for area in query_areas(plan.grid, plan.pieces.scores // attention.heads):
         part = tokens[area]
-        query = attention.query(block.norm1(part.flatten(0, 1))[None])
-        scores = attention.position_scores(query.unflatten(2, part.shape[:2]), area, plan.grid)
-        part += attention.look(query, key_value, scores).view_as(part)
+        query = attention.query(block.norm1(part.flatten(0, 1))[None]).unflatten(2, part.shape[:2])
+        part += attention.merge(attention.look_around(query, key, value, area, plan.grid)).view_as(part)
     _finish(block, tokens, plan, scope)
 
 

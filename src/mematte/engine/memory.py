@@ -150,6 +150,16 @@ def release_freed_blocks() -> None:
 
 
 @contextmanager
+def freed_blocks_kept() -> Iterator[None]:
+    """Within, freed blocks wait for the next of their kind; what waits before and after is given back."""
+    release_freed_blocks()
+    try:
+        yield
+    finally:
+        release_freed_blocks()
+
+
+@contextmanager
 def freed_blocks_returned() -> Iterator[None]:
     """Within, what is kept is given back and large blocks return at once: small (glibc)."""
     _set_allocator(_SMALLEST_RETURNED_BYTES, _SMALLEST_RETURNED_BYTES)

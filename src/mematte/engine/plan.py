@@ -44,6 +44,8 @@ _GPU_WORKSPACE_BYTES = 67_000_000
 # tokens, a piece, to grids of four.
 _GAPS, _MORE_GAPS, _MORE_BYTES_PER_CHANNEL = 1.7, 1.1, 36_000
 _GAPS_GROW_TOKENS = (1_764, 7_056)
+# The same for a decoder's tiles, where what they free is kept for the next.
+_DECODER_GAPS, _MORE_DECODER_GAPS = 1.2, 0.4
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,9 @@ class Pieces:
     second_map: bool  # refined tokens wait in a map of their own; otherwise they are computed twice
     tile_px: int  # a decoder tile's side without its halo
     strip_values: int  # made at once inside a tile
+    keep_blocks: (
+        bool  # what a tile frees waits for the next; otherwise the system gets it, and zeroes it anew
+    )
 
 
 # The choices for each, the best first. On a CPU larger pieces would only leave its caches.
@@ -168,6 +173,7 @@ def make_plan(job: Job, memory: int, base_bytes: int, unknown: NDArray[np.bool_]
         "window_tokens": [factor * (side * job.spec.window) ** 2 for side in _WINDOW_SIDES],
         "piece_tokens": [factor * side**2 for side in _PIECE_SIDES],
         "scores": [factor * scores for scores in _SCORES],
+        "keep_blocks": [False] if job.on_gpu else [True, False],
         "tile_px": _GPU_TILES_PX if job.on_gpu else _TILES_PX,
         "strip_values": [factor * values for values in _STRIPS],
         "second_map": [True, False],
@@ -253,7 +259,8 @@ def needs(job: Job, pieces: Pieces, tile: tuple[int, int] | None = None) -> dict
     filters = 9 * (spec.channels // 2) ** 2 * job.value_bytes  # a convolution's weights in another order
     transient: dict[str, float] = {
         "embed": piece * (spec.patch**2 * (_PREPARED_BYTES + 4 * job.value_bytes) + 3 * token),
-        "windows": windows * ((_WINDOW + gathered) * token + spec.heads * spec.window**2 * job.value_bytes),
+        "windows": windows
+        * ((_WINDOW + gathered) * token + 2 * spec.heads * spec.window**2 * job.value_bytes),
         "mlp": piece * (_MLP + gathered) * token,
         "residual": around(RESIDUAL_HALO_TOKENS) * _RESIDUAL * token + filters,
     }
@@ -276,9 +283,10 @@ def needs(job: Job, pieces: Pieces, tile: tuple[int, int] | None = None) -> dict
         transient["attend globally"] = queries * (_QUERY * token + 3 * spec.heads * tokens * job.value_bytes)
         waiting["attend globally"] = 2 * job.map_bytes
     gaps = _GAPS + grown * _MORE_GAPS
+    decoder_gaps = _DECODER_GAPS + grown * _MORE_DECODER_GAPS if pieces.keep_blocks else 1.0
     return {
         **{stage: kept + waiting[stage] + int(gaps * need) for stage, need in transient.items()},
-        "decode": kept + int(_decoder_bytes(job, pieces, tile)),
+        "decode": kept + int(decoder_gaps * _decoder_bytes(job, pieces, tile)),
         **({"colours": kept - one_map + job.colours_bytes} if job.colours_bytes else {}),
     }
 

@@ -32,6 +32,7 @@ from .encode import Routed, encode
 from .matte import BlockRouting, Matte, Report
 from .memory import (
     default_budget,
+    freed_blocks_kept,
     freed_blocks_returned,
     keep_freed_blocks,
     parse_memory,
@@ -374,7 +375,8 @@ class Engine:
             scope = Scope(plan.grid, like) if near is None else NearUnknown(near, like)
             decide, done = self.decision(plan), partial(progress, "encode")
             features, routed = encode(backbone, scene.read, plan, scope, decide, done)
-        with self._as_planned(plan), self.timed(seconds, "decode"), freed_blocks_returned():
+        blocks = freed_blocks_kept if plan.pieces.keep_blocks else freed_blocks_returned
+        with self._as_planned(plan), self.timed(seconds, "decode"), blocks():
             height, width = plan.job.size
             for rows, tiles in rows_of_tiles(unknown, plan):
                 if rows.start >= height:

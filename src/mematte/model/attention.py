@@ -57,20 +57,23 @@ class Attention(nn.Module):
         key_value: Tensor = F.linear(tokens, self.qkv.weight[channels:], self.qkv.bias[channels:])
         return key_value
 
-    def look(self, query: Tensor, key_value: Tensor, scores: Tensor | None = None) -> Tensor:
+    def look(self, query: Tensor, key_value: Tensor) -> Tensor:
         """Softmax attention of some tokens to all those in `key_value`; the scores are never materialised.
 
         Args:
             query: (B, heads, n, C / heads).
             key_value: (B, N, 2C).
-            scores: (B, heads, n, N), added to the scaled products.
 
         Returns:
             (B, n, C), projected.
         """
+        return self.merge(F.scaled_dot_product_attention(query, *self.key_and_value(key_value)))
+
+    def key_and_value(self, key_value: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, N, 2C) from `key_value` -> key, value, each (B, heads, N, C / heads)."""
         parts = key_value.unflatten(2, (2, self.heads, self.head_channels))
         key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
-        return self.merge(F.scaled_dot_product_attention(query, key, value, attn_mask=scores))
+        return key, value
 
     def merge(self, attended: Tensor) -> Tensor:
         """(B, heads, N, C / heads) -> (B, N, C), projected."""
@@ -110,33 +113,55 @@ class Attention(nn.Module):
             tokens: (B, h * w, C), row by row.
             grid: (h, w).
 
-        The positions' scores come from the *unscaled* query and are added to the scaled scores.
+        Returns:
+            (B, h * w, C), projected.
         """
         query, key, value = self.split(tokens)
         on_grid = query.unflatten(2, grid)
         parts = []
         for area in query_areas(grid, MAX_SCORES // (query.shape[0] * self.heads)):
-            part = on_grid[:, :, area[0], area[1]]
-            scores = self.position_scores(part, area, grid)
-            parts.append(F.scaled_dot_product_attention(part.flatten(2, 3), key, value, attn_mask=scores))
+            parts.append(self.look_around(on_grid[:, :, area[0], area[1]], key, value, area, grid))
         return self.merge(torch.cat(parts, dim=2) if len(parts) > 1 else parts[0])
 
-    def position_scores(self, query: Tensor, area: Area, grid: tuple[int, int]) -> Tensor:
-        """What the decomposed relative positions add to the scores of an area's queries.
+    def look_around(
+        self, query: Tensor, key: Tensor, value: Tensor, area: Area, grid: tuple[int, int]
+    ) -> Tensor:
+        """Softmax attention of an area's queries to all tokens of a grid, with decomposed relative positions.
 
         Args:
-            query: (B, heads, y, x, C / heads), not scaled.
+            query: (B, heads, y, x, C / heads), those of the area.
+            key: (B, heads, h * w, C / heads).
+            value: as key.
             area: where on the grid the queries lie.
-            grid: (h, w) of the keys.
+            grid: (h, w).
 
         Returns:
-            (B, heads, y * x, h * w).
+            (B, heads, y * x, C / heads).
+
+        The positions' scores come from the *unscaled* query and are added to the scaled scores.
         """
         rows = _offsets(self.relative_rows, grid[0], area[0])
         columns = _offsets(self.relative_columns, grid[1], area[1])
         by_row = torch.einsum("bnyxc,yck->bnyxk", query, rows)
         by_column = torch.einsum("bnyxc,xck->bnyxk", query, columns)
-        return (by_row[..., :, None] + by_column[..., None, :]).flatten(4).flatten(2, 3)
+        if query.device.type != "cpu":  # whose fused kernel takes longer than products and a softmax
+            mask = (by_row[..., :, None] + by_column[..., None, :]).flatten(4).flatten(2, 3)
+            return F.scaled_dot_product_attention(query.flatten(2, 3), key, value, attn_mask=mask)
+        query = query * self.head_channels**-0.5
+        if sum(grid) <= self.head_channels:
+            # Few enough to be further channels: of the query its scores by row and column, of the key which
+            # row and column it is in. One product adds them up.
+            places = _places(grid, like=key)
+            key = torch.cat((key, places.expand(*key.shape[:2], *places.shape)), dim=3)
+            query = torch.cat((query, by_row, by_column), dim=4).flatten(2, 3)
+            scores = query @ key.transpose(2, 3)
+        else:
+            scores = query.flatten(2, 3) @ key.transpose(2, 3)
+            on_grid = scores.unflatten(2, query.shape[2:4]).unflatten(4, grid)
+            on_grid += by_row[..., :, None]
+            on_grid += by_column[..., None, :]
+        attended: Tensor = scores.softmax(dim=3) @ value
+        return attended
 
 
 def query_areas(grid: tuple[int, int], most_scores: int) -> Iterator[Area]:
@@ -160,6 +185,12 @@ def _offsets(relative: Tensor, length: int, queries: slice) -> Tensor:
     # Pair (q, k) has entry q - k + length - 1: those of one query lie side by side, the last key first. Taken
     # so and turned round that is one kernel on a GPU; looked up by number it would be five.
     return relative.unfold(0, length, 1)[queries].flip(2)
+
+
+def _places(grid: tuple[int, int], like: Tensor) -> Tensor:
+    """(h * w, h + w): for each token of a grid a one at its row, and another at its column."""
+    rows, columns = (torch.eye(length, dtype=like.dtype, device=like.device) for length in grid)
+    return torch.cat((rows.repeat_interleave(grid[1], dim=0), columns.repeat(grid[0], 1)), dim=1)
 
 
 def to_windows(tokens: Tensor, size: int) -> Tensor:
