@@ -43,6 +43,7 @@ def test_random_settings_are_those_of_their_seed() -> None:
         assert 100_000 < setting.size[0] * setting.size[1] < 13_000_000
         assert setting.tightness is not None
         assert setting.tightness >= 1
+    assert {setting.precision for setting in random_settings(20)} == {"float32", "auto"}
 
 
 def test_files_are_as_large_and_as_unknown_as_asked_for(tmp_path) -> None:

@@ -28,8 +28,8 @@ def test_operations_are_those_that_pytorch_counts(spec) -> None:
 
     counted = operations(make_plan(Job((side, side), spec), 10**12, 0), 1.0, 1.0)
 
-    # When all attend nobody is refined, but the engine does not know that beforehand. Of relative positions we
-    # count nothing: that they are added as further channels of a product is how, not what.
+    # When all attend nobody is refined, but the engine does not know that beforehand. Relative positions are
+    # not counted: that they are added as further channels of a product is how, not what.
     tokens = (side // 16) ** 2
     refinement = spec.blocks.count("R") * tokens * (8 * spec.channels**2 + 100 * spec.channels)
     sides = [{"W": spec.window, "G": side // 16, "R": 0}[letter] for letter in spec.blocks]

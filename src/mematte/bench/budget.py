@@ -71,7 +71,10 @@ class BudgetRow:
 
 
 def random_settings(count: int, seed: int = 0) -> list[Setting]:
-    """Random sizes (panoramas too), budgets, networks, shares and windows; the same ones for a seed."""
+    """Random sizes (panoramas too), budgets, networks, shares, windows and precisions; the same for a seed.
+
+    Of the precisions "auto" is bfloat16 where the processor has it.
+    """
     rng = np.random.default_rng(seed)
     low, high = np.log(SEARCH_PIXELS)
     settings = []
@@ -81,10 +84,10 @@ def random_settings(count: int, seed: int = 0) -> list[Setting]:
             Setting(
                 size=(max(1, int((pixels / aspect) ** 0.5)), max(1, int((pixels * aspect) ** 0.5))),
                 network=str(rng.choice(["tiny", "small"])),
-                precision="float32",
                 tightness=float(np.exp(rng.uniform(*np.log(SEARCH_TIGHTNESS)))),
                 unknown_share=float(rng.choice([0.02, 0.1, 0.3, 1.0])),
                 windows="unknown" if rng.random() < 0.5 else "all",
+                precision="float32" if rng.random() < 0.5 else "auto",
             )
         )
     return settings

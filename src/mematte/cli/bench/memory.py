@@ -42,7 +42,7 @@ def memory(
     ] = Windows.all,
     random: Annotated[
         int,
-        typer.Option(min=0, metavar="N", help="Instead: N random sizes, budgets and shares, in float32."),
+        typer.Option(min=0, metavar="N", help="Instead: N random sizes, budgets, shares and precisions."),
     ] = 0,
     seed: Annotated[int, typer.Option(help="Of --random.")] = 0,
     threads: ThreadsOption = None,
