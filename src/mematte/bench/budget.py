@@ -191,6 +191,7 @@ def matte_files(setting: Setting, folder: Path) -> dict[str, object]:
         precision=setting.precision,
         windows=setting.windows,
     )
+    loading_bytes = peak_process_bytes()  # it comes before the plan, and is known by then
     results = Results(alpha=folder / "alpha.tif")
     pixels = math.prod(setting.size)  # our own files are to be trusted, however large
     with (
@@ -212,7 +213,7 @@ def matte_files(setting: Setting, folder: Path) -> dict[str, object]:
         "precision": report.precision,
         "seconds": seconds,
         "memory": report.memory_bytes,
-        "planned_bytes": report.planned_bytes,
+        "planned_bytes": max(report.planned_bytes, loading_bytes),
         "peak_bytes": peak_process_bytes(),
         "max_global_tokens": report.max_global_tokens,
     }

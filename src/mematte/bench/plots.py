@@ -76,7 +76,8 @@ def draw(points: Sequence[Point], path: Path, memory_is: str) -> None:
     for panel, label in ((left, "seconds"), (right, memory_is)):
         panel.set(xscale="log", yscale="log", xlabel="megapixels", ylabel=label)
         for axis in (panel.xaxis, panel.yaxis):
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            low, high = axis.get_view_interval()
+            axis.set_major_locator(LogLocator(subs=range(1, 10) if high < 5 * low else (1, 2, 5)))
             axis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
             axis.set_minor_formatter(NullFormatter())
         panel.grid(which="both", alpha=0.25)

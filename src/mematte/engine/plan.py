@@ -44,8 +44,8 @@ _GPU_WORKSPACE_BYTES = 67_000_000
 # tokens, a piece, to grids of four.
 _GAPS, _MORE_GAPS, _MORE_BYTES_PER_CHANNEL = 1.7, 1.1, 36_000
 _GAPS_GROW_TOKENS = (1_764, 7_056)
-# The same for a decoder's tiles, where what they free is kept for the next.
-_DECODER_GAPS, _MORE_DECODER_GAPS = 1.2, 0.4
+# The same for a decoder's tiles, where what they free is kept for the next; here unknown tokens count.
+_DECODER_GAPS, _MORE_DECODER_GAPS = 1.2, 0.5
 
 
 @dataclass(frozen=True)
@@ -195,8 +195,11 @@ def make_plan(job: Job, memory: int, base_bytes: int, unknown: NDArray[np.bool_]
             candidates = (replace(pieces, **{name: choice}) for choice in several)
             pieces = next(candidate for candidate in candidates if fits(candidate))
     plan = Plan(job, memory, base_bytes, pieces, {})
-    tile = None if unknown is None else _largest_tile(unknown, plan)
-    stages = {stage: base_bytes + need for stage, need in needs(job, pieces, tile).items()}
+    if unknown is None:
+        found = needs(job, pieces)
+    else:
+        found = needs(job, pieces, _largest_tile(unknown, plan), int(np.count_nonzero(unknown)))
+    stages = {stage: base_bytes + need for stage, need in found.items()}
     return replace(plan, stages=stages)
 
 
@@ -226,18 +229,23 @@ def _largest_cap(job: Job, pieces: Pieces, room: int) -> int:
     return wanted if first_too_many == len(counts) else first_too_many - 1
 
 
-def needs(job: Job, pieces: Pieces, tile: tuple[int, int] | None = None) -> dict[str, int]:
+def needs(
+    job: Job, pieces: Pieces, tile: tuple[int, int] | None = None, unknown_tokens: int | None = None
+) -> dict[str, int]:
     """Bytes that each stage takes in its largest moment, beyond what is taken before the work begins.
 
-    `tile`: (height, width) px of the core of the decoder's largest tile, where it is known.
+    Args:
+        job: what is to be done.
+        pieces: how.
+        tile: (height, width) px of the core of the decoder's largest tile, where it is known.
+        unknown_tokens: how many are to be decoded, where it is known.
     """
     spec, tokens = job.spec, job.tokens
     token = spec.channels * job.value_bytes
     height, width = sides(job.grid, pieces.piece_tokens)
     piece = height * width
     decisions = tokens * (1 + 2 * spec.blocks.count("R"))  # what is unknown; who attends, who was capped
-    first, last = _GAPS_GROW_TOKENS
-    grown = min(1.0, max(0.0, (tokens - first) / (last - first)))
+    grown = _grown(tokens)
     per_channel = _FIXED_BYTES_PER_CHANNEL + grown * _MORE_BYTES_PER_CHANNEL
     fixed = _FIXED_BYTES + int(spec.channels * per_channel)
     gathered = 0
@@ -283,12 +291,20 @@ def needs(job: Job, pieces: Pieces, tile: tuple[int, int] | None = None) -> dict
         transient["attend globally"] = queries * (_QUERY * token + 3 * spec.heads * tokens * job.value_bytes)
         waiting["attend globally"] = 2 * job.map_bytes
     gaps = _GAPS + grown * _MORE_GAPS
-    decoder_gaps = _DECODER_GAPS + grown * _MORE_DECODER_GAPS if pieces.keep_blocks else 1.0
+    decoder_gaps = 1.0
+    if pieces.keep_blocks:
+        decoder_gaps = _DECODER_GAPS + _grown(unknown_tokens or tokens) * _MORE_DECODER_GAPS
     return {
         **{stage: kept + waiting[stage] + int(gaps * need) for stage, need in transient.items()},
         "decode": kept + int(decoder_gaps * _decoder_bytes(job, pieces, tile)),
         **({"colours": kept - one_map + job.colours_bytes} if job.colours_bytes else {}),
     }
+
+
+def _grown(tokens: int) -> float:
+    """How far gaps have grown, 0 to 1, when so many tokens have gone through piece by piece."""
+    first, last = _GAPS_GROW_TOKENS
+    return min(1.0, max(0.0, (tokens - first) / (last - first)))
 
 
 def _queries_at_once(job: Job, pieces: Pieces, piece: int, attending: int) -> int:
