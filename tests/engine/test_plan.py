@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mematte.engine.cost import operations
-from mematte.engine.plan import DEFAULT_MAX_GLOBAL_TOKENS, Job, Plan, make_plan, rows_of_tiles
+from mematte.engine.plan import DEFAULT_MAX_GLOBAL_TOKENS, Job, Plan, make_plan, needs, rows_of_tiles
 from mematte.errors import BudgetError
 from mematte.model import BASE, SMALL, TINY, teacher
 from mematte.model.decoder import HALO_PX
@@ -89,6 +89,29 @@ def test_what_is_asked_for_comes_before_speed() -> None:
 
     assert tight.peak_bytes < 0.65 * full.peak_bytes
     assert replace(tight.pieces, max_global_tokens=0) != replace(full.pieces, max_global_tokens=0)
+
+
+def test_what_tiles_free_is_kept_only_where_the_budget_has_room_for_the_gaps() -> None:
+    job = Job((3000, 3000), SMALL)
+    least = least_budget(job, 0)
+
+    ample, tight = make_plan(job, PLENTY, 0), make_plan(job, least, 0)
+
+    assert ample.pieces.keep_blocks
+    assert not tight.pieces.keep_blocks
+    returning = replace(ample.pieces, keep_blocks=False)
+    assert needs(job, returning)["decode"] < needs(job, ample.pieces)["decode"]
+    assert not make_plan(
+        replace(job, on_gpu=True), PLENTY, 0
+    ).pieces.keep_blocks  # another allocator's business
+
+
+def test_the_fewer_tiles_the_fewer_gaps() -> None:
+    few, many = np.zeros((188, 188), np.bool_), np.ones((188, 188), np.bool_)
+    few[:32, :32] = True
+    job = Job((3000, 3000), SMALL)
+
+    assert make_plan(job, PLENTY, 0, few).stages["decode"] < make_plan(job, PLENTY, 0, many).stages["decode"]
 
 
 @pytest.mark.parametrize("spec", [TINY, SMALL, BASE])

@@ -128,6 +128,7 @@ def _routed_block(block: RoutedBlock, tokens: Tensor, plan: Plan, scope: Scope, 
     log_probs = _routed(block.router, tokens, plan, scope)
     attend = scope.kept_flags(decide(log_probs))
     asks = argmax(log_probs)
+    del log_probs  # at a gigapixel 34 MB, and nobody asks for them again
     chosen = attend[0].nonzero()[:, 0]
     flat = tokens.view(-1, tokens.shape[-1])
     attended = _attended(block, flat, chosen, plan)
