@@ -104,9 +104,7 @@ class Pieces:
     second_map: bool  # refined tokens wait in a map of their own; otherwise they are computed twice
     tile_px: int  # a decoder tile's side without its halo
     strip_values: int  # made at once inside a tile
-    keep_blocks: (
-        bool  # what a tile frees waits for the next; otherwise the system gets it, and zeroes it anew
-    )
+    keep_blocks: bool  # what a tile frees waits for the next; otherwise the system gets it back
 
 
 # The choices for each, the best first. On a CPU larger pieces would only leave its caches.
@@ -174,10 +172,10 @@ def make_plan(job: Job, memory: int, base_bytes: int, unknown: NDArray[np.bool_]
         "window_tokens": [factor * (side * job.spec.window) ** 2 for side in _WINDOW_SIDES],
         "piece_tokens": [factor * side**2 for side in _PIECE_SIDES],
         "scores": [factor * scores for scores in _SCORES],
-        "keep_blocks": [False] if job.on_gpu else [True, False],
         "tile_px": _GPU_TILES_PX if job.on_gpu else _TILES_PX,
         "strip_values": [factor * values for values in _STRIPS],
         "second_map": [True, False],
+        "keep_blocks": [False] if job.on_gpu else [True, False],
     }
 
     def fits(pieces: Pieces) -> bool:
