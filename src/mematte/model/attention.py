@@ -144,7 +144,7 @@ class Attention(nn.Module):
         columns = _offsets(self.relative_columns, grid[1], area[1])
         by_row = torch.einsum("bnyxc,yck->bnyxk", query, rows)
         by_column = torch.einsum("bnyxc,xck->bnyxk", query, columns)
-        if query.device.type != "cpu":  # whose fused kernel takes longer than products and a softmax
+        if query.device.type != "cpu":  # on one the fused kernel takes longer than what follows
             mask = (by_row[..., :, None] + by_column[..., None, :]).flatten(4).flatten(2, 3)
             return F.scaled_dot_product_attention(query.flatten(2, 3), key, value, attn_mask=mask)
         query = query * self.head_channels**-0.5
