@@ -83,7 +83,8 @@ def test_one_command_fills_all_tables(
     assert caps[2][2:] == quality[0][2:-1]
     assert [row[0] for row in rows_of(result.stdout, "Who attends")] == ["2", "5", "8", "11"]
     costs = rows_of(result.stdout, "What it takes")
-    assert [row[:2] for row in costs] == [["96x64", "tiny float32"], ["96x64", "tiny-teacher float32"]]
+    assert [row[0] for row in costs] == ["96x64", "96x64"]
+    assert [row[1].split()[0] for row in costs] == ["tiny", "tiny-teacher"]  # in what suits the processor
     assert all(float(row[2]) > 0.1 and int(row[4].split()[0].replace(",", "")) > 100 for row in costs)
     assert "not measured here" in result.stdout
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -25,6 +26,7 @@ from mematte.image import (
     trimap_from_mask,
     write_trimap,
 )
+from mematte.image.trimap import depth_px
 
 LEVELS = (
     np.array([[BACKGROUND, UNKNOWN, FOREGROUND], [UNKNOWN, FOREGROUND, BACKGROUND]], np.uint8)
@@ -167,6 +169,26 @@ def test_a_trimap_from_a_mask_is_erosion_by_a_disc(seed: int, radius: int) -> No
                 FOREGROUND if (around > 0.94).all() else BACKGROUND if (around < 0.04).all() else UNKNOWN
             )
             assert levels[row, column] == expected
+
+
+def test_depths_are_roots_of_whole_numbers_whatever_the_last_bits_that_opencv_gives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    region = np.ones((60, 80), np.uint8)
+    region[30, 40] = 0
+    rows, columns = np.mgrid[:60, :80]
+    exact = np.sqrt(((rows - 30) ** 2 + (columns - 40) ** 2).astype(np.float32))
+    transform, rng = cv2.distanceTransform, np.random.default_rng(0)
+
+    def inexact(mask: np.ndarray, *arguments: int) -> np.ndarray:
+        noise = rng.uniform(1 - 3e-7, 1 + 3e-7, mask.shape).astype(np.float32)
+        return np.asarray(transform(mask, *arguments), np.float32) * noise
+
+    monkeypatch.setattr(cv2, "distanceTransform", inexact)
+
+    assert not np.array_equal(inexact(region, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), exact)
+    np.testing.assert_array_equal(depth_px(region), exact)
+    assert (depth_px(np.ones((3, 4), np.uint8)) > 1e4).all()  # nothing to be near to
 
 
 def test_the_picture_s_edge_is_no_edge_of_the_object() -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mematte.engine.memory import forget_peak, peak_process_bytes, process_bytes
 from mematte.eval.metrics import Scores, score
+from mematte.image.trimap import depth_px
 
 from .child import last_line_of, threads_or_all
 
@@ -130,10 +131,7 @@ def draw_pair(
 def _trimap(head: NDArray[np.uint8], unknown_share: float) -> NDArray[np.uint8]:
     """(H, W) the pixels nearest to the outline of the head unknown, the others as the head says."""
     trimap = head.copy()
-    distance = np.maximum(
-        cv2.distanceTransform(head, cv2.DIST_L2, cv2.DIST_MASK_PRECISE),
-        cv2.distanceTransform(255 - head, cv2.DIST_L2, cv2.DIST_MASK_PRECISE),
-    )
+    distance = np.maximum(depth_px(head), depth_px(255 - head))
     count = round(unknown_share * head.size)
     reach_px = np.partition(distance, count - 1, axis=None)[count - 1] if count else -1
     trimap[distance <= reach_px] = 128

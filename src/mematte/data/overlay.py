@@ -29,6 +29,7 @@ from mematte.image import (
 )
 from mematte.image.bands import BAND_PIXELS, row_bands
 from mematte.image.color import FloatArray, as_float
+from mematte.image.trimap import depth_px
 
 Levels = NDArray[Any]  # uint8 or uint16, display-referred; alpha too
 Depth = Literal[8, 16]
@@ -195,6 +196,6 @@ def _quantised(size: Size, band: Callable[[slice], FloatArray], bits: Depth) -> 
 
 def _depth(region: NDArray[np.bool_]) -> NDArray[np.uint16]:
     """(H, W) the distance of each True pixel from the nearest False one, rounded up: whole radii suffice."""
-    distance = cv2.distanceTransform(region.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = depth_px(region.view(np.uint8))
     np.ceil(distance, out=distance)
     return np.minimum(distance, _DEEPEST_PX, out=distance).astype(np.uint16)

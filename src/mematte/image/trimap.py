@@ -307,8 +307,19 @@ def trimap_from_mask(mask: NDArray[Any], radius_px: int | None = None) -> Levels
 
 def _deeper_than(region: Levels, radius_px: int) -> NDArray[np.bool_]:
     """(H, W) of 0 and 1 -> where every pixel within the radius is 1: erosion by a disc."""
+    return np.asarray(depth_px(region) > radius_px)
+
+
+def depth_px(region: Levels) -> NDArray[np.float32]:
+    """(H, W) of 0 and 1 -> how far each 1 is from the nearest 0, in pixels; 0 for a 0.
+
+    OpenCV's roots may be off in their last bits, with one thread otherwise each time: a pixel exactly as far
+    away as a radius would be now within it and now beyond. Squares of distances are whole numbers.
+    """
     distance = cv2.distanceTransform(region, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.asarray(distance > radius_px)
+    with np.errstate(over="ignore"):  # without a 0 it is the largest number there is
+        np.rint(np.multiply(distance, distance, out=distance), out=distance)
+    return np.asarray(np.sqrt(distance, out=distance), dtype=np.float32)
 
 
 class _Survey:
