@@ -33,7 +33,7 @@ DEFAULT_MAX_GLOBAL_TOKENS = 18_500  # the published cap at inference
 # Per token of a piece and channel:
 _WINDOW, _MLP, _RESIDUAL, _REFINE, _ROUTER, _QUERY = 8.3, 9.3, 9.0, 13.5, 3.0, 4.5
 _TOKEN_BYTES = 40  # a router's decision: two log-probabilities, margins, flags
-_DECIDED_BYTES = 24  # what is kept of that, for the next decision
+_DECIDED_BYTES = 32  # what is kept of that, for the next decision
 _PREPARED_BYTES = 56  # a pixel on its way from file to network: float32 colours, twice, and what is read
 # Code that runs for the first time and threads; per channel the libraries' scratch memory and the weights as
 # they reorder them.
