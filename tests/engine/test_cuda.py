@@ -238,13 +238,57 @@ def test_the_peak_stays_within_the_budget(spec, precision) -> None:
 
 def test_what_a_call_took_is_free_afterwards(weights) -> None:
     engine = Engine(weights, device=DEVICE, precision="float32")
-    image, trimap = picture(400, 500), banded_trimap(400, 500)
-    engine(image, trimap)  # the first call allocates what the libraries keep
-    before = torch.cuda.memory_allocated()
 
-    engine(image, trimap)
+    def kept_after(height: int, width: int) -> int:
+        engine(picture(height, width), banded_trimap(height, width))
+        return torch.cuda.memory_allocated()
 
-    assert torch.cuda.memory_allocated() == before
+    before = kept_after(400, 500)  # what the libraries keep
+    assert kept_after(410, 500) == before  # the grid is the same, the size is not
+    recorded = kept_after(410, 500)
+    assert before < recorded < before + 30_000_000
+    assert kept_after(410, 500) == recorded
+    assert kept_after(400, 500) == before
+
+
+# ---------------------------------------------------------------- what is recorded
+
+
+@pytest.mark.parametrize("spec", [TINY, teacher(TINY)], ids=lambda spec: spec.name)
+@pytest.mark.parametrize("cap", [None, 20])
+def test_what_is_played_again_gives_what_the_cpu_gives(spec, cap) -> None:
+    weights = random_weights(spec)
+    ours, cpu = (
+        Engine(weights, device=device, precision="float32", max_global_tokens=cap)
+        for device in (DEVICE, "cpu")
+    )
+    trimaps = [banded_trimap(300, 410), np.full((300, 410), 128, np.uint8)]
+    for number in range(4):
+        image, trimap = picture(300, 410, number), trimaps[number % 2]
+
+        found, expected = ours(image, trimap), cpu(image, trimap)
+
+        assert np.abs(found.alpha - expected.alpha).max() < TOLERANCES["float32"], number
+        for mine, theirs in zip(found.routings, expected.routings, strict=True):
+            assert np.count_nonzero(mine.attend != theirs.attend) <= 2, number  # a near tie
+    assert ours._recorder._recording is not None
+
+
+def test_a_recording_stays_within_the_budget_and_says_what_it_took(weights) -> None:
+    image, trimap = picture(1000, 900), np.full((1000, 900), 128, np.uint8)
+    engine = Engine(weights, device=DEVICE, precision="bfloat16")
+    engine(picture(64, 64), trimap[:64, :64])  # the first call allocates what the libraries keep
+    engine.memory = 1
+    with pytest.raises(BudgetError) as raised:
+        engine(image, trimap)
+    engine.memory = int(1.3 * raised.value.least)
+
+    reports = [engine(image, trimap).report for _ in range(4)]
+
+    assert len({report.planned_bytes for report in reports}) == 1
+    assert not any(report.notes for report in reports)
+    assert reports[1].peak_bytes == reports[2].peak_bytes == reports[3].peak_bytes
+    assert all(report.peak_bytes <= report.planned_bytes for report in reports)
 
 
 def test_memory_that_runs_out_is_tried_with_less(weights) -> None:

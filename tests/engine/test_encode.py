@@ -282,7 +282,7 @@ def test_a_routers_decisions_leave_no_gaps_in_memory() -> None:
     program = """
 import torch
 from types import SimpleNamespace
-from mematte.engine.encode import _routed
+from mematte.engine.encode import _log_probs
 from mematte.engine.memory import keep_freed_blocks, process_bytes
 from mematte.engine.scope import Scope
 from mematte.model.router import Router
@@ -293,9 +293,9 @@ router, tokens = Router(8).eval(), torch.randn(1, 2_000_000, 8)
 plan = SimpleNamespace(pieces=SimpleNamespace(piece_tokens=1764))
 with torch.inference_mode():
     # The first call sets things up.
-    _routed(router, tokens[:, :20_000], plan, Scope((1, 20_000), tokens))
+    _log_probs(router, tokens[:, :20_000], plan, Scope((1, 20_000), tokens))
     before = process_bytes()
-    log_probs = _routed(router, tokens, plan, Scope((1, 2_000_000), tokens))
+    log_probs = _log_probs(router, tokens, plan, Scope((1, 2_000_000), tokens))
     print((process_bytes() - before) / log_probs.nbytes)
 """
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

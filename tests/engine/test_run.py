@@ -539,7 +539,7 @@ def test_a_gpu_is_asked_for_no_more_than_planned_and_a_smaller_limit_stays(
         "get_per_process_memory_fraction": limit,
         "set_per_process_memory_fraction": set_limit,
         "get_device_properties": lambda _: SimpleNamespace(total_memory=1000),
-        "memory_reserved": lambda _: 100,
+        "memory_stats_as_nested_dict": lambda _: {"reserved_bytes": {"all": {"current": 100}}},
     }.items():
         monkeypatch.setattr(torch.cuda, function, answer, raising=False)
 

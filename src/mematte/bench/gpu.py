@@ -44,7 +44,6 @@ PEER_PIXELS = 30_000_000  # the peer needs more than any GPU has long before tha
 MOST_REPEATS, LEAST_REPEATS = 20, 3
 _ROW_SECONDS = 2.0  # after so many no further repeat begins, once there are the least
 _HUGE_PIXELS = 100_000_000  # one call is enough of such a picture
-_WARM_UP_PX = 2048  # a larger picture runs the same kernels as a part of it so large
 _READY_AT_ONCE, _THREADS = 4, 2
 _ROW_TIMEOUT_S = 120
 
@@ -157,6 +156,7 @@ class _Done:
     encode: float = 0  # seconds
     decode: float = 0
     planned_bytes: int = 0
+    peak_bytes: int = 0
 
 
 Call = Callable[[NDArray[np.uint8]], _Done]
@@ -173,7 +173,7 @@ def measure(task: Task) -> GpuRow:
     with _alone(task.lock):
         weights_bytes = _allocated(device)
         try:
-            call(image[:_WARM_UP_PX, :_WARM_UP_PX].copy())  # sets kernels up
+            call(image)  # sets kernels up, and asks for memory
             _forget_peak(device)
             times, done = _timed(call, image, device)
         except (RuntimeError, MatteError) as error:
@@ -191,7 +191,7 @@ def measure(task: Task) -> GpuRow:
         decode=1000 * done.decode,
         weights_bytes=weights_bytes,
         planned_bytes=done.planned_bytes,
-        peak_bytes=_peak(device),
+        peak_bytes=max(_peak(device), done.peak_bytes if device.type == "cuda" else 0),
     )
 
 
@@ -232,7 +232,8 @@ def _ready(task: Task, device: torch.device) -> Call:
     def call(image: NDArray[np.uint8]) -> _Done:
         levels = np.full(image.shape[:2], UNKNOWN, np.uint8)
         report = engine(Picture(image), Trimap(levels)).report
-        return _Done(report.seconds["encode"], report.seconds["decode"], report.planned_bytes)
+        seconds = report.seconds
+        return _Done(seconds["encode"], seconds["decode"], report.planned_bytes, report.peak_bytes)
 
     return call
 

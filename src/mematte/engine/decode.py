@@ -8,7 +8,9 @@ by strips of rows: their maps would be the largest of all.
 from __future__ import annotations
 
 import copy
+from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,9 +21,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from mematte.model import ModelSpec
 from mematte.model.decoder import Decoder
 
-from .encode import Read
 from .fusion import HALO_ROWS, ApartFusion, JoinedFusion, levels
 from .plan import Plan, Tile
+from .replay import Directly, Sections
+from .scene import Read
 from .scope import spans
 
 
@@ -32,6 +35,7 @@ def decode(
     tiles: Iterable[Tile],
     plan: Plan,
     alpha: NDArray[np.float32],
+    sections: Sections | None = None,
 ) -> None:
     """Write the decoder's alpha into some rows of the picture, wherever a tile's core lies.
 
@@ -42,14 +46,42 @@ def decode(
         tiles: of one row of tiles, from `plan.rows_of_tiles`.
         plan: size of the strips.
         alpha: (n, W) float32, the rows of the picture that the row of tiles covers; changed in place.
+        sections: who computes the tiles; None: they are computed as they come.
     """
-    for tile in tiles:
-        inputs = read(*tile.window)
+    do = sections or Directly()
+
+    def computed(tile: Tile) -> Tensor:
         rows, columns = (_tokens(part, plan.patch) for part in tile.window)
-        decoded = _decoded(decoder, features[None, rows, columns], inputs, tile.kept, plan)
-        kept = decoded[0, 0].numpy(force=True)
-        target = alpha[tile.core_in_row]  # the padding beyond the picture is cut off here
-        target[...] = kept[: target.shape[0], : target.shape[1]]
+        return _decoded(decoder, features[None, rows, columns], read(*tile.window), tile.kept, plan)
+
+    def fetch(tile: Tile, decoded: Fetched) -> None:
+        target = torch.from_numpy(alpha[tile.core_in_row])
+        # The padding beyond the picture is cut off here.
+        target.copy_(decoded.tensor()[0, 0, : target.shape[0], : target.shape[1]])
+
+    under_way: deque[tuple[Tile, Fetched]] = deque()
+    for tile in tiles:
+        under_way.append((tile, Fetched(do(f"tile {tile.core}", partial(computed, tile)))))
+        if len(under_way) > features.is_cuda:  # of two tiles one is fetched while a GPU computes the other
+            fetch(*under_way.popleft())
+    for some in under_way:
+        fetch(*some)
+
+
+class Fetched:
+    """A tensor on its way from the device; from a CUDA device others may be asked for before it is there."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor.to("cpu", non_blocking=tensor.is_cuda)
+        self._there: torch.cuda.Event | None = None
+        if tensor.is_cuda:
+            self._there = torch.cuda.current_stream(tensor.device).record_event()
+
+    def tensor(self) -> Tensor:
+        """Wait for it."""
+        if self._there is not None:
+            self._there.synchronize()
+        return self._tensor
 
 
 def _tokens(pixels: slice, patch: int) -> slice:

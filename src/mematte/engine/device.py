@@ -12,6 +12,8 @@ import torch
 
 from mematte.errors import DeviceError
 
+from .memory import cuda_bytes
+
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -115,7 +117,7 @@ def allocating_at_most(device: torch.device, more_bytes: int) -> Iterator[None]:
     before = min(1.0, torch.cuda.get_per_process_memory_fraction(device)) if _knows_its_limit() else 1.0
     total = torch.cuda.get_device_properties(device).total_memory
     # What is reserved, allocated or not, counts against the limit.
-    limit = (torch.cuda.memory_reserved(device) + max(0, more_bytes)) / total
+    limit = (cuda_bytes(device, "reserved") + max(0, more_bytes)) / total
     torch.cuda.set_per_process_memory_fraction(min(before, limit), device)
     try:
         yield

@@ -8,6 +8,7 @@ Shapes: (h, w) token grid, N = h * w tokens, C channels, n attending tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,8 @@ from mematte.model.ltrm import HALO_TOKENS, TokenRefinement
 from mematte.model.router import Decide, Router, argmax
 
 from .plan import Plan
+from .replay import Directly, Sections
+from .scene import Read
 from .scope import NearUnknown, Scope, sides, spans
 
 
@@ -31,12 +34,14 @@ class Routed(NamedTuple):
     asks: Tensor  # (h, w) bool, whom the router sent to attention; more than attend if the cap cut some off
 
 
-Read = Callable[[slice, slice], Tensor]
-"""Rows and columns of the padded picture, px -> (1, 4, h, w), what the network sees there."""
-
-
 def encode(
-    backbone: Backbone, read: Read, plan: Plan, scope: Scope, decide: Decide, done: Callable[[float], None]
+    backbone: Backbone,
+    read: Read,
+    plan: Plan,
+    scope: Scope,
+    decide: Decide,
+    done: Callable[[float], None],
+    sections: Sections | None = None,
 ) -> tuple[Tensor, list[Routed]]:
     """What `Backbone.forward` computes, for one picture, within the memory that was planned.
 
@@ -48,23 +53,26 @@ def encode(
             them, and they count in no mean. Only without `G` blocks may it leave any out.
         decide: the routers' scores -> who attends.
         done: told the share of the work that is done, 0 to 1.
+        sections: who does the parts in which nothing depends on how many tokens attend; None: they are done
+            as they come.
 
     Returns:
         (h, w, C) features, and the decisions of the routed blocks in order.
     """
-    tokens = _embedded(backbone, read, plan, scope)
+    do = sections or Directly()
+    tokens = do("embed", lambda: _embedded(backbone, read, plan, scope))
     routings = []
     for number, block in enumerate(backbone.blocks, start=1):
         match block:
             case WindowBlock():
-                _window_block(block, tokens, plan, scope)
+                do.later(partial(_window_block, block, tokens, plan, scope))
             case RoutedBlock():
-                routings.append(_routed_block(block, tokens, plan, scope, decide))
+                routings.append(_routed_block(block, tokens, plan, scope, decide, do, f"block {number}"))
             case GlobalBlock():
                 assert scope.is_whole, "its relative positions are those of the whole grid"
-                _global_block(block, tokens, plan, scope)
+                do.later(partial(_global_block, block, tokens, plan, scope))
         done(number / len(backbone.blocks))
-    return tokens, routings
+    return do("features", lambda: tokens), routings
 
 
 def _embedded(backbone: Backbone, read: Read, plan: Plan, scope: Scope) -> Tensor:
@@ -124,23 +132,28 @@ def _window_block(block: WindowBlock, tokens: Tensor, plan: Plan, scope: Scope) 
         tokens[rows, columns] = block(tokens[None, rows, columns])[0]
 
 
-def _routed_block(block: RoutedBlock, tokens: Tensor, plan: Plan, scope: Scope, decide: Decide) -> Routed:
-    log_probs = _routed(block.router, tokens, plan, scope)
-    attend = scope.kept_flags(decide(log_probs))
-    asks = argmax(log_probs)
-    del log_probs  # at a gigapixel 34 MB, and nobody asks for them again
-    chosen = attend[0].nonzero()[:, 0]
+def _routed_block(
+    block: RoutedBlock, tokens: Tensor, plan: Plan, scope: Scope, decide: Decide, do: Sections, name: str
+) -> Routed:
+    routed = do(f"{name}: route", lambda: _routed(block.router, tokens, plan, scope, decide))
+    chosen = routed.attend.flatten().nonzero()[:, 0]
     flat = tokens.view(-1, tokens.shape[-1])
     attended = _attended(block, flat, chosen, plan)
     if len(chosen) < scope.count:
-        _refine(block.refinement, tokens, plan, scope)
+        do(f"{name}: refine", partial(_refine, block.refinement, tokens, plan, scope))
     flat[chosen] = attended
-    _finish(block, tokens, plan, scope)
+    do.later(partial(_finish, block, tokens, plan, scope))
+    return routed
+
+
+def _routed(router: Router, tokens: Tensor, plan: Plan, scope: Scope, decide: Decide) -> Routed:
+    log_probs = _log_probs(router, tokens, plan, scope)
+    attend = scope.kept_flags(decide(log_probs))
     # Counting whom the cap cut off would wait for a GPU once more in every block: it is done at the end.
-    return Routed(attend.view(plan.grid), asks.view(plan.grid))
+    return Routed(attend.view(plan.grid), argmax(log_probs).view(plan.grid))
 
 
-def _routed(router: Router, tokens: Tensor, plan: Plan, scope: Scope) -> Tensor:
+def _log_probs(router: Router, tokens: Tensor, plan: Plan, scope: Scope) -> Tensor:
     """(1, N, 2) log-probabilities, in two passes: the router's context is a mean over all tokens."""
     flat = tokens.view(-1, tokens.shape[-1])
     # float64 costs nothing here, and makes the mean independent of the pieces.
@@ -162,6 +175,9 @@ def _attended(block: RoutedBlock, flat: Tensor, chosen: Tensor, plan: Plan) -> T
     """(n, C): the attending tokens after attention among themselves, before anything is overwritten."""
     tokens = flat[chosen]
     attention = block.attention
+    if len(chosen) <= min(plan.pieces.piece_tokens, plan.queries_at_once(len(chosen))):
+        tokens += attention.among(block.norm1(tokens[None]))[0]
+        return tokens
     key_value = flat.new_empty((1, len(chosen), 2 * flat.shape[1]))
     for piece in spans(len(chosen), plan.pieces.piece_tokens):
         key_value[:, piece] = attention.key_value(block.norm1(tokens[None, piece]))

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import psutil
@@ -92,16 +93,29 @@ def forget_peak() -> bool:
 def used_bytes(device: torch.device) -> int:
     """What is taken already of the memory that a budget counts."""
     if device.type == "cuda":
-        return torch.cuda.memory_allocated(device)
+        return cuda_bytes(device)
     if device.type == "mps":
         return torch.mps.current_allocated_memory()
     return process_bytes()
 
 
+def cuda_bytes(
+    device: torch.device,
+    what: Literal["allocated", "reserved"] = "allocated",
+    when: Literal["current", "peak"] = "current",
+) -> int:
+    """What PyTorch's allocator says of a CUDA device.
+
+    `torch.cuda.memory_allocated` and its like sort all that it says first: a third of a millisecond each.
+    """
+    told: Any = torch.cuda.memory_stats_as_nested_dict(device)  # empty before CUDA is used
+    return int(told[f"{what}_bytes"]["all"][when]) if told else 0
+
+
 def free_bytes(device: torch.device) -> int:
     """What the device can still give, without swapping and within the container's limit."""
     if device.type == "cuda":
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        kept = cuda_bytes(device, "reserved") - cuda_bytes(device)
         return torch.cuda.mem_get_info(device)[0] + kept
     return min([int(psutil.virtual_memory().available), *_left_in_container()])
 

@@ -113,8 +113,14 @@ _PIECE_SIDES = (42, 35, 28, 21, 14, 10, 7)  # tokens per axis
 _SCORES = tuple(1 << bits for bits in (23, 22, 21, 20, 19, 18))
 _TILES_PX = (512, 384, 256, 192, 128, 96, 64, 32)
 _STRIPS = tuple(1 << bits for bits in (22, 21, 20, 19, 18))
-_GPU_FACTOR = 8  # a GPU has more to do at once
+# A GPU has more to do at once, and below some 50,000 tokens takes less time for it than it takes to say so.
+_GPU_FACTORS = (32, 16, 8)
 _GPU_TILES_PX = (2048, 1024, *_TILES_PX)  # hundreds of launches each, more than 512 px are worth
+_GPU_STRIPS = tuple(1 << bits for bits in range(27, 20, -1))
+_RECORDED_STRIPS = _GPU_STRIPS[4:]  # of a recording launches cost nothing, and memory does
+
+RECORDED_TOKENS = 10_000
+"""Up to so many a GPU waits for the computer, and what a picture launches is recorded."""
 
 
 @dataclass(frozen=True)
@@ -167,13 +173,17 @@ def make_plan(job: Job, memory: int, base_bytes: int, unknown: NDArray[np.bool_]
     if job.windows == "unknown" and unknown is not None:
         near = NearWindows(job.grid, unknown, job.spec.window)
         job = replace(job, near=near if near.count < job.tokens else None)
-    factor = _GPU_FACTOR if job.on_gpu else 1
+    *larger, factor = _GPU_FACTORS if job.on_gpu else (1,)
+
+    def tokens(sides: Sequence[int]) -> list[int]:
+        return [more * sides[0] ** 2 for more in larger] + [factor * side**2 for side in sides]
+
     choices: dict[str, Sequence[Any]] = {
-        "window_tokens": [factor * (side * job.spec.window) ** 2 for side in _WINDOW_SIDES],
-        "piece_tokens": [factor * side**2 for side in _PIECE_SIDES],
+        "window_tokens": tokens([side * job.spec.window for side in _WINDOW_SIDES]),
+        "piece_tokens": tokens(_PIECE_SIDES),
         "scores": [factor * scores for scores in _SCORES],
         "tile_px": _GPU_TILES_PX if job.on_gpu else _TILES_PX,
-        "strip_values": [factor * values for values in _STRIPS],
+        "strip_values": _strips(job),
         "second_map": [True, False],
         "keep_blocks": [False] if job.on_gpu else [True, False],
     }
@@ -200,6 +210,12 @@ def make_plan(job: Job, memory: int, base_bytes: int, unknown: NDArray[np.bool_]
         found = needs(job, pieces, _largest_tile(unknown, plan), int(np.count_nonzero(unknown)))
     stages = {stage: base_bytes + need for stage, need in found.items()}
     return replace(plan, stages=stages)
+
+
+def _strips(job: Job) -> Sequence[int]:
+    if not job.on_gpu:
+        return _STRIPS
+    return _GPU_STRIPS if job.tokens > RECORDED_TOKENS else _RECORDED_STRIPS
 
 
 def _largest_tile(unknown: NDArray[np.bool_], plan: Plan) -> tuple[int, int]:
@@ -341,6 +357,8 @@ def _decoder_bytes(job: Job, pieces: Pieces, tile: tuple[int, int] | None) -> fl
         waiting = result
     # The rows of the photo, their alpha, and which of it is known.
     band = height * job.row_bytes + min(pieces.tile_px, job.size[0]) * job.size[1] * 7
+    if job.on_gpu:
+        band = 4 * pixels  # the tile before is fetched meanwhile
     return pixels * _PREPARED_BYTES + max(moments) * job.value_bytes + band
 
 

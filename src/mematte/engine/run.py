@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
@@ -31,6 +31,7 @@ from .device import allocating_at_most, choose_device, choose_precision, exact
 from .encode import Routed, encode
 from .matte import BlockRouting, Matte, Report
 from .memory import (
+    cuda_bytes,
     default_budget,
     freed_blocks_kept,
     freed_blocks_returned,
@@ -43,6 +44,7 @@ from .memory import (
     used_bytes,
 )
 from .plan import DEFAULT_MAX_GLOBAL_TOKENS, Job, Plan, make_plan, rows_of_tiles
+from .replay import Recorder, cuda_graphs
 from .scene import Scene, enlarged, reduced
 from .scope import NearUnknown, Scope
 
@@ -146,6 +148,9 @@ class Engine:
             device=self.device, dtype=self.precision, memory_format=torch.channels_last
         ).eval()  # type: ignore[call-overload]
         release_freed_blocks()  # what loading took is not what matting begins with
+        is_cuda = self.device.type == "cuda"
+        self._recorder = Recorder(self.device, cuda_graphs if is_cuda else None)
+        self._stream = torch.cuda.Stream(self.device) if is_cuda else None
 
     @classmethod
     def from_pretrained(
@@ -205,23 +210,18 @@ class Engine:
         picture = as_picture(image, max_pixels=max_pixels)
         known = as_trimap(trimap, max_pixels=max_pixels)
         factor = self.enlargement(picture.size)
-        known.scan(picture.size)  # its errors name the sizes that the caller knows
+        scan = known.scan(picture.size, patch_px=self.spec.patch)  # its errors name the caller's sizes
         shown, shown_trimap = enlarged(picture, known, factor)
-        scan = shown_trimap.scan(shown.size, patch_px=self.spec.patch)
+        if factor > 1:
+            scan = shown_trimap.scan(shown.size, patch_px=self.spec.patch)
         alpha = np.zeros(shown.size, np.float32)
         job = self.job(shown.size, factor, beside_bytes=0 if self._is_gpu else alpha.nbytes)
         seconds: dict[str, float] = {}
 
         def work(plan: Plan) -> tuple[BlockRouting, ...]:
-            filled = 0
-
-            def write(rows: NDArray[np.float32]) -> None:
-                nonlocal filled
-                alpha[filled : filled + len(rows)] = rows
-                filled += len(rows)
-
             scene = Scene(shown, shown_trimap, self.preprocessing, self.precision, self.device)
-            return self.execute(plan, scene, scan.cells, write, seconds, progress or (lambda *_: None))
+            report = progress or (lambda *_: None)
+            return self.execute(plan, scene, scan.cells, lambda _: None, seconds, report, alpha)
 
         plan, routings, retries = self.with_less_each_time(self.plan(job, scan.cells), work)
         alpha = reduced(alpha, known.levels, factor)
@@ -343,7 +343,9 @@ class Engine:
             BudgetError: the memory does not suffice; says the least that does.
         """
         memory = self.memory or default_budget(self.device)
-        return make_plan(job, memory, used_bytes(self.device), unknown)
+        # What a recording keeps is a part of what is planned, or goes before it.
+        taken = used_bytes(self.device) - self._recorder.kept_bytes
+        return make_plan(job, memory, taken, unknown)
 
     @torch.inference_mode()
     def execute(
@@ -354,6 +356,7 @@ class Engine:
         write: Callable[[NDArray[np.float32]], None],
         seconds: dict[str, float],
         progress: Progress,
+        alpha: NDArray[np.float32] | None = None,
     ) -> tuple[BlockRouting, ...]:
         """Run the network as planned.
 
@@ -364,33 +367,56 @@ class Engine:
             write: called with (n, W) float32 of alpha, the next rows from the top.
             seconds: gets the time of each stage.
             progress: told how far the work is.
+            alpha: (H, W) zeros, which get the result; None: it is only written.
         """
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
-        keep_freed_blocks()
-        with self._as_planned(plan), self.timed(seconds, "encode"):
-            progress("encode", 0)
-            backbone, near = self.network.backbone, plan.job.near
-            like = backbone.positions
-            scope = Scope(plan.grid, like) if near is None else NearUnknown(near, like)
-            decide, done = self.decision(plan), partial(progress, "encode")
-            features, routed = encode(backbone, scene.read, plan, scope, decide, done)
-        blocks = freed_blocks_kept if plan.pieces.keep_blocks else freed_blocks_returned
-        with self._as_planned(plan), self.timed(seconds, "decode"), blocks():
-            height, width = plan.job.size
-            for rows, tiles in rows_of_tiles(unknown, plan):
-                if rows.start >= height:
-                    break  # nothing but padding
-                rows = slice(rows.start, min(rows.stop, height))
-                alpha = np.zeros((rows.stop - rows.start, width), np.float32)
-                if tiles:
-                    scene.hold(slice(max(0, rows.start - HALO_PX), rows.stop + HALO_PX))
-                    decode(self.network.decoder, features, scene.read, tiles, plan, alpha)
-                    self._check_finite(alpha)
-                scene.settle(alpha, rows)
-                write(alpha)
-                progress("decode", rows.stop / height)
-        return self._block_routings(routed, scope)
+        with self._recorder.sections(plan) as sections, self._on_its_stream():
+            keep_freed_blocks()
+            with self._as_planned(plan), self.timed(seconds, "encode"):
+                progress("encode", 0)
+                backbone, near = self.network.backbone, plan.job.near
+                like = backbone.positions
+                scope = Scope(plan.grid, like) if near is None else NearUnknown(near, like)
+                read = sections.shown(scene.read, plan.padded)
+                decide, done = self.decision(plan), partial(progress, "encode")
+                features, routed = encode(backbone, read, plan, scope, decide, done, sections)
+            if sections.everywhere:
+                unknown = np.ones(plan.grid, np.bool_)
+            with self._as_planned(plan), self.timed(seconds, "decode"), self._freed_blocks(plan):
+                height, width = plan.job.size
+                for rows, tiles in rows_of_tiles(unknown, plan):
+                    if rows.start >= height:
+                        break  # nothing but padding
+                    rows = slice(rows.start, min(rows.stop, height))
+                    shape = rows.stop - rows.start, width
+                    part = np.zeros(shape, np.float32) if alpha is None else alpha[rows]
+                    if tiles:
+                        scene.hold(slice(max(0, rows.start - HALO_PX), rows.stop + HALO_PX))
+                        decode(self.network.decoder, features, read, tiles, plan, part, sections)
+                        self._check_finite(part)
+                    scene.settle(part, rows)
+                    write(part)
+                    progress("decode", rows.stop / height)
+            return self._block_routings(routed, scope)
+
+    @contextmanager
+    def _on_its_stream(self) -> Iterator[None]:
+        """Within, a CUDA device does this engine's work in a queue of its own: the default one records
+        nothing, and what CUDA's libraries take is taken for each."""
+        if self._stream is None:
+            yield
+            return
+        torch.cuda.reset_peak_memory_stats(self.device)
+        callers = torch.cuda.current_stream(self.device)
+        self._stream.wait_stream(callers)
+        with torch.cuda.stream(self._stream):
+            yield
+        callers.wait_stream(self._stream)
+
+    def _freed_blocks(self, plan: Plan) -> AbstractContextManager[None]:
+        """What happens with the blocks that a decoder's tiles free in the computer's memory."""
+        if self._is_gpu:
+            return nullcontext()
+        return freed_blocks_kept() if plan.pieces.keep_blocks else freed_blocks_returned()
 
     @contextmanager
     def _as_planned(self, plan: Plan) -> Iterator[None]:
@@ -447,7 +473,7 @@ class Engine:
     def _peak_bytes(self) -> int:
         """Peak allocated memory on a GPU; elsewhere the peak resident memory of the whole process so far."""
         if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device)
+            return max(cuda_bytes(self.device, when="peak"), self._recorder.peak_bytes)
         return peak_process_bytes()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -13,6 +14,9 @@ from torch import Tensor
 from mematte.image import FOREGROUND, UNKNOWN, Picture, Rows, Trimap, TrimapRows
 from mematte.image.picture import displayed
 from mematte.weights import Preprocessing
+
+Read = Callable[[slice, slice], Tensor]
+"""Rows and columns of the padded picture, px -> (1, 4, h, w), what the network sees there."""
 
 
 class Scene:
@@ -44,13 +48,19 @@ class Scene:
         self._as_input[[UNKNOWN, FOREGROUND]] = 0.5, 1.0
         # What is stored as bytes is a quarter as much to carry to a GPU, which also does the rest sooner.
         self._carries_bytes = device.type != "cpu" and not picture.linear
-        self._there = [torch.from_numpy(a).to(device) for a in (self._mean, self._std, self._as_input)]
+        there = (1 / (255 * self._std), self._mean / self._std, self._as_input)
+        self._there = [torch.from_numpy(values).to(device) for values in there]
+        # One box for all that is sent: fixing pages in place takes longer than filling them.
+        self._outbox = torch.empty(0, dtype=torch.uint8)
+        self._left: torch.cuda.Event | None = None  # when it may be filled again
         self._held = slice(0, 0)
         self._stored: NDArray[Any] = np.empty((0, 0, 3))
         self._levels = np.empty((0, 0), np.uint8)
 
     def hold(self, rows: slice) -> None:
         """Keep these rows until others are asked for: those of one file are not read for each window."""
+        if self._held.start <= rows.start < min(rows.stop, self.picture.size[0]) <= self._held.stop:
+            return
         self._held = slice(rows.start, min(rows.stop, self.picture.size[0]))
         self._stored, self._levels = self.picture.stored(self._held), self.trimap.level_rows(self._held)
 
@@ -85,14 +95,29 @@ class Scene:
         self, stored: NDArray[np.uint8], levels: NDArray[np.uint8], shape: tuple[int, ...]
     ) -> Tensor:
         """(h, w, 4) of what `read` gives, of bytes that are carried to the device first."""
-        mean, std, as_input = self._there
+        scale, shift, as_input = self._there
         inputs = torch.empty(shape, dtype=self._dtype, device=self._device)
         target = inputs[: stored.shape[0], : stored.shape[1]]
-        # Copied, because they may be views of what must not be written to, which PyTorch warns of.
-        colours = torch.from_numpy(np.array(stored)).to(self._device).float()
-        target[..., :3] = colours.div_(255).sub_(mean).div_(std)
-        target[..., 3] = as_input[torch.from_numpy(np.array(levels)).to(self._device).int()]
+        colours, there = self._sent(stored, levels)
+        target[..., :3] = (colours * scale).sub_(shift)
+        target[..., 3] = as_input[there.int()]
         return inputs
+
+    def _sent(self, *arrays: NDArray[np.uint8]) -> list[Tensor]:
+        """On the device, sooner or later: from pages that stay in place, so that nobody waits for it."""
+        sizes = [array.size for array in arrays]
+        is_cuda = self._device.type == "cuda"
+        if self._left is not None:
+            self._left.synchronize()
+        if len(self._outbox) < sum(sizes):
+            self._outbox = torch.empty(sum(sizes), dtype=torch.uint8, pin_memory=is_cuda)
+        box = self._outbox[: sum(sizes)]
+        for part, array in zip(box.split(sizes), arrays, strict=True):
+            part.view(array.shape).numpy()[...] = array
+        sent = box.to(self._device, non_blocking=is_cuda)
+        if is_cuda:
+            self._left = torch.cuda.current_stream(self._device).record_event()
+        return [part.view(array.shape) for part, array in zip(sent.split(sizes), arrays, strict=True)]
 
     def _continue(self, inputs: Tensor, rows: slice, columns: slice) -> None:
         """Fill what lies beyond the picture in (h, w, 4) inputs of these rows and columns."""

@@ -396,16 +396,14 @@ def _scan(
         raise SizeMismatchError((image_size[0], image_size[1]), size)
     height, width = size
     cells = np.zeros((-(-height // patch_px), -(-width // patch_px)), np.bool_)
-    starts = np.arange(0, width, patch_px)
     unknown = foreground = 0
     for rows in row_bands(size, multiple=patch_px):
         levels = levels_of(rows)
         is_unknown = levels == UNKNOWN
         unknown += int(np.count_nonzero(is_unknown))
         foreground += int(np.count_nonzero(levels == FOREGROUND))
-        by_column = np.logical_or.reduceat(is_unknown, np.arange(0, len(levels), patch_px), axis=0)
         top = rows.start // patch_px
-        cells[top : top + len(by_column)] = np.logical_or.reduceat(by_column, starts, axis=1)
+        cells[top : top - (-len(levels) // patch_px)] = _any_in_cells(is_unknown, patch_px)
     check()
     if not unknown:
         raise TrimapError(
@@ -421,6 +419,17 @@ def _scan(
     if unknown + foreground == height * width:
         missing.append("The trimap has no background: nothing says what to remove. Paint the outside black.")
     return TrimapScan(unknown, cells, patch_px, tuple(missing))
+
+
+def _any_in_cells(flags: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
+    """(h, w) -> (ceil(h / side), ceil(w / side)): whether any flag of a cell is set."""
+    # Most of it in one go, some ten times as fast as `reduceat`.
+    whole = len(flags) // side * side
+    by_row = flags[:whole].reshape(-1, side, flags.shape[1]).any(axis=1)
+    if whole < len(flags):
+        by_row = np.concatenate((by_row, flags[whole:].any(axis=0, keepdims=True)))
+    cells: NDArray[np.bool_] = np.logical_or.reduceat(by_row, np.arange(0, flags.shape[1], side), axis=1)
+    return cells
 
 
 _HIGHEST_FLOAT = 1.5  # what resampling may make of 1 is less, labels and levels up to 255 are more
