@@ -12,7 +12,7 @@ import pytest
 from mematte.errors import WeightsError
 from mematte.model import MEMatte, ModelSpec
 from mematte.weights import CATALOG, DEFAULT, load, load_weights, save_weights, weights_of
-from mematte.weights.catalog import ALIASES, BUILT_IN, ENTRIES, Entry, find
+from mematte.weights.catalog import ALIASES, BUILT_IN, ENTRIES, SMALL, Entry, find
 from mematte.weights.files import sha256
 
 
@@ -33,9 +33,29 @@ def test_the_built_in_file_is_the_one_the_catalogue_means() -> None:
     assert weights.training
 
 
+def test_what_lies_beside_the_package_is_the_file_that_the_catalogue_means() -> None:
+    assert SMALL.file
+    if not SMALL.file.exists():
+        pytest.skip(f"{SMALL.file} is not there: it is in the repository, not in the package")
+
+    actual = {SMALL.file.name: sha256(SMALL.file)}
+    assert SMALL.sha256 == actual, f"the file changed: write {actual} into catalog.py"
+    assert SMALL.file.stat().st_size < 64_000_000
+    weights = load_weights("small")
+    assert (weights.name, weights.licence, weights.spec.name) == ("small", SMALL.licence, "small")
+    assert weights.training
+
+
+def test_what_is_not_beside_the_package_comes_with_directions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "find", lambda _: replace(SMALL, file=Path("nowhere.safetensors")))
+
+    with pytest.raises(WeightsError, match=r"take weights/small\.safetensors from the project's"):
+        load_weights("small")
+
+
 def test_every_entry_says_exactly_one_place_and_a_licence() -> None:
     for entry in ENTRIES:
-        assert sum(place is not None for place in (entry.file, entry.repository, entry.how)) == 1
+        assert sum(place is not None for place in (entry.file or entry.how, entry.repository)) == 1
         assert entry.licence
         assert all(re.fullmatch("[0-9a-f]{64}", value) for value in entry.sha256.values())
     assert set(ALIASES.values()) <= set(CATALOG)
@@ -49,7 +69,7 @@ def test_a_repository_finds_its_entry() -> None:
     assert find("hustvl/something-else") is None
 
 
-@pytest.mark.parametrize("name", ["mematte-small", "mematte-base", "mematte-small-mixed", "small", "base"])
+@pytest.mark.parametrize("name", ["mematte-small", "mematte-base", "mematte-small-mixed", "base"])
 def test_what_lies_on_a_drive_comes_with_directions(name: str) -> None:
     with pytest.raises(WeightsError) as caught:
         load_weights(name)
@@ -65,7 +85,7 @@ def test_what_lies_on_a_drive_comes_with_directions(name: str) -> None:
     [
         ("tyni", "'tyni' is neither a file nor a name of weights. Did you mean 'tiny'?"),
         ("mematte_small", "Did you mean 'mematte-small'?"),
-        ("xxxxxxxx", "Names are: tiny, mematte-small, "),
+        ("xxxxxxxx", "Names are: tiny, small, mematte-small, "),
         ("", "'' is neither a file nor a name"),
     ],
 )
@@ -113,11 +133,11 @@ def test_a_name_wins_over_a_file_of_that_name_unless_it_is_written_as_a_path(
     entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert entry.file
-    (tmp_path / "small").mkdir()
-    entry.file.rename(tmp_path / "small" / "model.safetensors")
+    (tmp_path / "base").mkdir()
+    entry.file.rename(tmp_path / "base" / "model.safetensors")
     monkeypatch.chdir(tmp_path)
 
     with pytest.raises(WeightsError, match="is not something that mematte can fetch"):
-        load_weights("small")
-    assert load_weights("./small").name == "built-in"
-    assert load_weights(Path("small")).name == "built-in"
+        load_weights("base")
+    assert load_weights("./base").name == "built-in"
+    assert load_weights(Path("base")).name == "built-in"

@@ -28,8 +28,9 @@ def weights() -> None:
 def _row(entry: Entry) -> tuple[str, str, str, str]:
     size = "-"  # of what is elsewhere only its holder knows
     if entry.file is not None:
-        size = f"{entry.file.stat().st_size / 1e6:.1f} MB" if entry.file.is_file() else "missing"
-        where = "in the package"
+        is_there = entry.file.is_file()
+        size = f"{entry.file.stat().st_size / 1e6:.1f} MB" if is_there else "-" if entry.how else "missing"
+        where = "in the project's repository" if entry.how else "in the package"
     elif entry.repository is not None:
         where = f"https://huggingface.co/{entry.repository}"
     else:

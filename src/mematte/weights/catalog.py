@@ -12,13 +12,16 @@ DEFAULT = "tiny"
 
 @dataclass(frozen=True)
 class Entry:
-    """One name of the catalogue. Exactly one of `file`, `repository` and `how` says where the weights are."""
+    """One name of the catalogue. One of `file`, `repository` and `how` says where the weights are.
+
+    A file that is too large for the package has `how` as well, for those who have only that.
+    """
 
     name: str
     licence: str
-    file: Path | None = None  # shipped in the package
+    file: Path | None = None  # shipped in the package, or beside it in the project's repository
     repository: str | None = None  # on the Hugging Face hub
-    how: str | None = None  # neither: what a person has to do
+    how: str | None = None  # what a person has to do
     sha256: dict[str, str] = field(default_factory=dict)  # file name -> SHA-256
     windows: Windows | None = None  # instead of what the file says, which is older than the choice
 
@@ -32,6 +35,17 @@ BUILT_IN = Entry(
     # A test says the new value when the file changes.
     sha256={"tiny.safetensors": "4280e1cc3101372269ccd75b007c847d0379143f23b146def0be69abefbbd3f1"},
     windows="unknown",
+)
+
+_REPOSITORY = Path(__file__).parents[3]  # of a package that is used where it was cloned
+
+SMALL = Entry(
+    "small",
+    licence="MIT",
+    file=_REPOSITORY / "weights" / "small.safetensors",
+    how="It is too large for the package, 58.6 MB: take weights/small.safetensors from the project's "
+    "repository and give its path. For the weights of the paper's authors say mematte-small.",
+    sha256={"small.safetensors": "ab5860243a6d1000a703f086373f28e9c82309704501a2fe4f31fae19b53ac28"},
 )
 
 _PUBLISHED_LICENCE = f"as the authors state; {NON_COMMERCIAL}"
@@ -63,6 +77,7 @@ def _vitmatte(size: str, data: str, sha256: dict[str, str]) -> Entry:
 # hub's own.
 ENTRIES = (
     BUILT_IN,
+    SMALL,
     _published("mematte-small", "ViT-S, Composition-1K"),
     _published("mematte-base", "ViT-B, Composition-1K"),
     _published("mematte-small-mixed", "ViT-S, 1024 px crops of mixed data"),
@@ -86,8 +101,8 @@ ENTRIES = (
 
 CATALOG = {entry.name: entry for entry in ENTRIES}
 
-# What people type: the sizes of the paper, of which only the authors' weights exist so far.
-ALIASES = {"small": "mematte-small", "base": "mematte-base"}
+# What people type: a size of the paper of which only the authors' weights exist so far.
+ALIASES = {"base": "mematte-base"}
 
 
 def find(name: str) -> Entry | None:

@@ -140,12 +140,13 @@ def convert_file(
 
 
 def _from_catalog(entry: Entry, revision: str | None, local_files_only: bool) -> Weights:
-    if entry.how:
+    is_there = entry.file is not None and entry.file.is_file()
+    if entry.how and not is_there:
         raise WeightsError(f"{entry.name!r} is not something that mematte can fetch. {entry.how}")
     if entry.repository:
         return _from_hub(entry.repository, revision, local_files_only, entry)
     assert entry.file
-    if not entry.file.is_file():
+    if not is_there:
         raise WeightsError(
             f"{entry.name!r} should come with the package, but {entry.file} is not there. Install mematte "
             f"again, or give the path of a .safetensors file."
