@@ -5,14 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mematte.engine import Engine
 from mematte.engine.cost import Rates, _keep, _kept, operations, rates
 from mematte.engine.decode import decode, for_inference
-from mematte.engine.plan import Job, make_plan, rows_of_tiles
-from mematte.model import SMALL, TINY, MEMatte, teacher
+from mematte.engine.plan import Job, Plan, make_plan, rows_of_tiles
+from mematte.model import SMALL, TINY, MEMatte, ModelSpec, teacher
 from mematte.model.router import everyone
 
 
@@ -22,11 +23,9 @@ def test_operations_are_those_that_pytorch_counts(spec) -> None:
     network = MEMatte(spec).eval()
     # PyTorch does not count its fused attention on CPUs.
     with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as encoder:
-        features, _ = network.backbone(torch.zeros(1, 4, side, side), everyone)
-    with torch.inference_mode(), FlopCounterMode(display=False) as decoder:
-        network.decoder(features, torch.zeros(1, 4, side, side))
-
-    counted = operations(make_plan(Job((side, side), spec), 10**12, 0), 1.0, 1.0)
+        network.backbone(torch.zeros(1, 4, side, side), everyone)
+    plan = make_plan(Job((side, side), spec), 10**12, 0)
+    counted = operations(plan, 1.0, 1.0)
 
     # When all attend nobody is refined, but the engine does not know that beforehand. Relative positions are
     # not counted: that they are added as further channels of a product is how, not what.
@@ -35,26 +34,33 @@ def test_operations_are_those_that_pytorch_counts(spec) -> None:
     sides = [{"W": spec.window, "G": side // 16, "R": 0}[letter] for letter in spec.blocks]
     positions = sum(4 * spec.heads * tokens * side**3 for side in sides)
     assert counted.encode - refinement == pytest.approx(encoder.get_total_flops() - positions, rel=0.05)
-    assert counted.decode == pytest.approx(decoder.get_total_flops(), rel=0.02)
+    # The ends of a map, which are corrected, are not counted: the larger the picture, the less they are.
+    assert counted.decode == pytest.approx(decoding(spec, plan), rel=0.1)
 
 
 def test_operations_of_tiles_are_those_that_pytorch_counts() -> None:
-    size = (512, 384)
-    plan = make_plan(Job(size, TINY), 10**12, 0)
-    plan = replace(plan, pieces=replace(plan.pieces, tile_px=128))
-    decoder = for_inference(MEMatte(TINY).decoder, TINY)
-    features, alpha = torch.zeros(*plan.grid, TINY.channels), np.zeros(size, np.float32)
+    plan = make_plan(Job((768, 640), TINY), 10**12, 0)
+    tiled = replace(plan, pieces=replace(plan.pieces, tile_px=256))
 
-    def read(rows: slice, columns: slice) -> torch.Tensor:
+    counted = operations(tiled, 1.0).decode
+
+    # The ends of tiles, which are corrected, are not counted.
+    assert counted == pytest.approx(decoding(TINY, tiled), rel=0.04)
+    assert counted > 1.1 * operations(plan, 1.0).decode
+
+
+def decoding(spec: ModelSpec, plan: Plan) -> int:
+    """What PyTorch counts while everything is decoded."""
+    decoder = for_inference(MEMatte(spec).decoder, spec)
+    features, alpha = torch.zeros(*plan.grid, spec.channels), np.zeros(plan.job.size, np.float32)
+
+    def read(rows: slice, columns: slice) -> Tensor:
         return torch.zeros(1, 4, rows.stop - rows.start, columns.stop - columns.start)
 
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        for rows, tiles in rows_of_tiles(np.ones(plan.grid, bool), plan):
+        for rows, tiles in rows_of_tiles(np.ones(plan.grid, np.bool_), plan):
             decode(decoder, features, read, tiles, plan, alpha[rows])
-
-    counted = operations(plan, 1.0).decode
-    assert counted == pytest.approx(counter.get_total_flops(), rel=0.04)
-    assert counted > 1.3 * operations(make_plan(plan.job, 10**12, 0), 1.0).decode
+    return counter.get_total_flops()
 
 
 def test_small_tiles_and_refining_twice_cost_more() -> None:

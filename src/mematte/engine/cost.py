@@ -91,7 +91,7 @@ def _decoder_per_pixel(spec: ModelSpec) -> Iterator[tuple[int, float]]:
     for scale, (below, above) in enumerate(pairwise(details), start=1):
         yield HALO_PX, 18 * below * above / 4**scale
     for level in levels(spec):
-        yield level.around_px, 18 * (level.detail + level.coarse) * level.fused / level.scale**2
+        yield level.around_px, level.operations / level.scale**2
     yield level.around_px, 18 * level.fused * spec.head_channels
 
 

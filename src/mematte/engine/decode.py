@@ -20,8 +20,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mematte.model import ModelSpec
 from mematte.model.decoder import Decoder
+from mematte.model.doubling import Ends
 
-from .fusion import HALO_ROWS, ApartFusion, JoinedFusion, levels
+from .fusion import HALO_ROWS, Fusion, levels
 from .plan import Plan, Tile
 from .replay import Directly, Sections
 from .scene import Read
@@ -52,7 +53,7 @@ def decode(
 
     def computed(tile: Tile) -> Tensor:
         rows, columns = (_tokens(part, plan.patch) for part in tile.window)
-        return _decoded(decoder, features[None, rows, columns], read(*tile.window), tile.kept, plan)
+        return _decoded(decoder, features[None, rows, columns], read(*tile.window), tile, plan)
 
     def fetch(tile: Tile, decoded: Fetched) -> None:
         target = torch.from_numpy(alpha[tile.core_in_row])
@@ -88,10 +89,11 @@ def _tokens(pixels: slice, patch: int) -> slice:
     return slice(pixels.start // patch, pixels.stop // patch)
 
 
-def _decoded(
-    decoder: Decoder, features: Tensor, inputs: Tensor, kept: tuple[slice, slice], plan: Plan
-) -> Tensor:
-    """What `Decoder.forward` computes of some rows and columns: (B, 1, H, W) float32."""
+def _decoded(decoder: Decoder, features: Tensor, inputs: Tensor, tile: Tile, plan: Plan) -> Tensor:
+    """What `Decoder.forward` computes of a tile's core, of features and inputs of its window.
+
+    (B, 1, H, W) float32.
+    """
     details = [inputs]
     for convolve in decoder.details:
         details.append(convolve(details[-1]))
@@ -104,17 +106,25 @@ def _decoded(
     start = [0, 0]  # where the coarse map begins in the window, in its own pixels
     for level, fuse in enumerate(decoder.fusions):
         detail, scale = details.pop(), plan.patch >> level
-        for axis, part in enumerate(kept):
+        ends = []  # whether the picture ends where the maps do
+        for axis, (window, part) in enumerate(zip(tile.window, tile.kept, strict=True)):
             # Everything at this level that the kept pixels see, as far as the window goes.
             first = max(start[axis], part.start // scale - HALO_ROWS)
             last = min(start[axis] + coarse.shape[2 + axis], part.stop // scale + HALO_ROWS)
             coarse = coarse.narrow(2 + axis, first - start[axis], last - first)
             detail = detail.narrow(2 + axis, 2 * first, 2 * (last - first))
             start[axis] = 2 * first
+            ends.append(
+                (
+                    window.start + scale * first == 0,
+                    window.start + scale * last == plan.padded[axis],
+                )
+            )
         is_last = level == len(decoder.fusions) - 1
-        coarse = _in_strips(fuse, detail, coarse, plan.pieces.strip_values, finish if is_last else None)
+        most_values = plan.pieces.strip_values
+        coarse = _in_strips(fuse, detail, coarse, Ends(*ends), most_values, finish if is_last else None)
     rows, columns = (
-        slice(part.start - begin, part.stop - begin) for part, begin in zip(kept, start, strict=True)
+        slice(part.start - begin, part.stop - begin) for part, begin in zip(tile.kept, start, strict=True)
     )
     return coarse[..., rows, columns]
 
@@ -123,6 +133,7 @@ def _in_strips(
     fuse: nn.Module,
     detail: Tensor,
     coarse: Tensor,
+    ends: Ends,
     most_values: int,
     finish: Callable[[Tensor], Tensor] | None,
 ) -> Tensor:
@@ -130,15 +141,14 @@ def _in_strips(
 
     At most `most_values` numbers, but those of at least one coarse row, are made at once.
     """
-    assert isinstance(fuse, (ApartFusion, JoinedFusion)), "prepared by `for_inference`"
+    assert isinstance(fuse, Fusion), "prepared by `for_inference`"
     height, width = coarse.shape[-2:]
     values_per_row = 4 * width * fuse.strip_channels
     result: Tensor | None = None
     for rows in spans(height, max(1, most_values // values_per_row - 2 * HALO_ROWS)):
         top, bottom = max(0, rows.start - HALO_ROWS), min(height, rows.stop + HALO_ROWS)
-        fused = fuse(
-            detail[..., 2 * top : 2 * bottom, :], coarse[..., top:bottom, :], top == 0, bottom == height
-        )
+        strip_ends = Ends((ends.rows[0] and top == 0, ends.rows[1] and bottom == height), ends.columns)
+        fused = fuse(detail[..., 2 * top : 2 * bottom, :], coarse[..., top:bottom, :], strip_ends)
         finished = finish(fused) if finish else fused
         strip = finished[..., 2 * (rows.start - top) : 2 * (rows.stop - top), :]
         if result is None:
@@ -166,6 +176,6 @@ def for_inference(decoder: Decoder, spec: ModelSpec) -> Decoder:
     for fusion, level in zip(folded.fusions, levels(spec), strict=True):
         convolution = fusion.get_submodule("0")
         assert isinstance(convolution, nn.Conv2d), "a fusion begins with it"
-        fusions.append(ApartFusion(convolution, level.detail) if level.apart else JoinedFusion(convolution))
+        fusions.append(Fusion(convolution, level.detail))
     folded.fusions = nn.ModuleList(fusions)
     return folded

@@ -23,7 +23,7 @@ from mematte.model.ltrm import HALO_TOKENS
 from mematte.model.mematte import SIZE_MULTIPLE_PX
 from mematte.weights import Windows
 
-from .fusion import levels
+from .fusion import STRIP_MAPS, levels
 from .scope import NearWindows, sides
 
 DEFAULT_MAX_GLOBAL_TOKENS = 18_500  # the published cap at inference
@@ -347,11 +347,9 @@ def _decoder_bytes(job: Job, pieces: Pieces, tile: tuple[int, int] | None) -> fl
     for seen, level in zip((4, 3, 2, 1), levels(spec), strict=True):
         around = window(level.around_px)
         finer_pixels = math.prod(around) / level.scale**2
-        # Made at once; with it, what is on its way there and what follows.
-        made = 2 * level.fused if level.apart else level.detail + level.coarse
-        alive = 3 * level.fused if level.apart else made + level.coarse + 2 * level.fused
+        made = STRIP_MAPS * level.fused
         least = 10 * (around[1] // level.scale) * made  # one coarse row, and two on either side
-        strip = min(max(pieces.strip_values, least), finer_pixels * made) * alive / made
+        strip = min(max(pieces.strip_values, least), finer_pixels * made)
         result = finer_pixels * (level.fused if level.scale > 1 else 2)
         moments.append(sum(details[:seen]) + waiting + result + strip)
         waiting = result

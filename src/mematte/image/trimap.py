@@ -338,7 +338,9 @@ class _Survey:
         self._dtype = stored.dtype
         self._pixels += grey.size
         if stored.strides[2] != 0:  # else one channel, shown three times
-            spread = stored.max(axis=2) - stored.min(axis=2)
+            # Channel by channel: along an axis of three numpy takes thirty times as long.
+            red, green, blue = (stored[..., channel] for channel in range(3))
+            spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
             self._coloured += int(np.count_nonzero(spread > _CHROMA_TOLERANCE * top))
         self._lowest = min(self._lowest, float(grey.min()))
         self._highest = max(self._highest, float(grey.max()))

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .doubling import Ends, add_convolved, kernel_of
 from .spec import ModelSpec
 
 HALO_PX = 32  # what pixels of a token see: two tokens beyond it, and less of the image
@@ -27,6 +28,30 @@ class ConvNormRelu(nn.Sequential):
         )
 
 
+class Fusion(ConvNormRelu):
+    """Details, and below them a coarse map half as large, which is doubled, as the channels of one map.
+
+    On a CPU that map is never made: see `doubling`. What that brings training on a GPU is not known yet.
+    """
+
+    def __init__(self, detail: int, coarse: int, outputs: int) -> None:
+        super().__init__(detail + coarse, outputs)
+        self.detail_channels = detail
+
+    def forward(self, detail: Tensor, coarse: Tensor) -> Tensor:  # type: ignore[override]
+        """(B, D, 2h, 2w) and (B, C, h, w) -> (B, O, 2h, 2w)."""
+        if detail.device.type != "cpu":
+            doubled = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
+            published: Tensor = super().forward(torch.cat((detail, doubled), dim=1))  # type: ignore[no-untyped-call]
+            return published
+        convolution, norm, activation = self
+        weight = convolution.get_parameter("weight")
+        fused = F.conv2d(detail, weight[:, : self.detail_channels], padding=1)
+        kernel = kernel_of(weight[:, self.detail_channels :])
+        activated: Tensor = activation(norm(add_convolved(fused, coarse, kernel, Ends())))
+        return activated
+
+
 class Decoder(nn.Module):
     """Three strided convolutions look at the image; four fusions bring the features up to it."""
 
@@ -38,10 +63,10 @@ class Decoder(nn.Module):
             for inputs, outputs in ((4, half), (half, quarter), (quarter, eighth))
         )
         inputs = (spec.channels, *spec.fusion_channels[:-1])
-        beside = (eighth, quarter, half, 4)
+        details = (eighth, quarter, half, 4)
         self.fusions = nn.ModuleList(
-            ConvNormRelu(detail + below, outputs)
-            for detail, below, outputs in zip(beside, inputs, spec.fusion_channels, strict=True)
+            Fusion(detail, coarse, outputs)
+            for detail, coarse, outputs in zip(details, inputs, spec.fusion_channels, strict=True)
         )
         self.head = nn.Sequential(
             *ConvNormRelu(spec.fusion_channels[-1], spec.head_channels, bias=True),
@@ -63,12 +88,6 @@ class Decoder(nn.Module):
             details.append(convolve(details[-1]))
         fused = features.permute(0, 3, 1, 2)
         for fuse in self.fusions:
-            fused = fuse(beside(details.pop(), fused))
+            fused = fuse(details.pop(), fused)
         alpha: Tensor = self.head(fused).float().sigmoid()
         return alpha
-
-
-def beside(detail: Tensor, coarse: Tensor) -> Tensor:
-    """Details, and half as large below them doubled, as the channels of one map."""
-    doubled = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
-    return torch.cat((detail, doubled), dim=1)
