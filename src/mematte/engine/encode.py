@@ -198,7 +198,9 @@ def _refine(refinement: TokenRefinement, tokens: Tensor, plan: Plan, scope: Scop
     most = plan.pieces.piece_tokens
     for piece in neighbourhoods(tokens, most, HALO_TOKENS, scope):
         hidden = refinement.hidden(piece.window[None])[0][piece.inner]
-        total = total + scope.kept(hidden, piece.area).sum(dim=(0, 1), dtype=total.dtype)
+        # By columns first: the other way round all of it would be copied to a wider type.
+        by_column = scope.kept(hidden, piece.area).sum(dim=0, dtype=torch.float32)
+        total = total + by_column.sum(dim=0, dtype=total.dtype)
         if waiting is not None:
             waiting[piece.area] = refinement.shrink(hidden)
     factor = refinement.channel_gate((total / scope.count).to(tokens.dtype)[None])[0]

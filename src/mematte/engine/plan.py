@@ -46,7 +46,7 @@ _GPU_WORKSPACE_BYTES = 67_000_000
 _GAPS, _MORE_GAPS, _MORE_BYTES_PER_CHANNEL = 1.7, 1.1, 36_000
 _GAPS_GROW_TOKENS = (1_764, 7_056)
 # The same for a decoder's tiles, where what they free is kept for the next; here unknown tokens count.
-_DECODER_GAPS, _MORE_DECODER_GAPS = 1.3, 0.4
+_DECODER_GAPS, _MORE_DECODER_GAPS = 1.4, 0.4
 
 
 @dataclass(frozen=True)
