@@ -64,7 +64,7 @@ def draw(points: Sequence[Point], path: Path, memory_is: str) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     for network in dict.fromkeys(point.network for point in points):
         of_network = sorted(
@@ -81,7 +81,8 @@ def draw(points: Sequence[Point], path: Path, memory_is: str) -> None:
             axis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
             axis.set_minor_formatter(NullFormatter())
         panel.grid(which="both", alpha=0.25)
-    left.legend()
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     beside = partial_of(path)
     try:
         figure.savefig(beside, dpi=120, format="png")

@@ -48,6 +48,10 @@ _GAPS_GROW_TOKENS = (1_764, 7_056)
 # The same for a decoder's tiles, where what they free is kept for the next; here unknown tokens count.
 _DECODER_GAPS, _MORE_DECODER_GAPS = 1.4, 0.4
 
+# Few tiles are of one size, and for every new one oneDNN makes code, which it keeps. Where gaps are counted
+# they are larger.
+_CODE_BYTES, _TILES_WITH_CODE = 2_000_000, 10
+
 
 @dataclass(frozen=True)
 class Job:
@@ -306,12 +310,15 @@ def needs(
         transient["attend globally"] = queries * (_QUERY * token + 3 * spec.heads * tokens * job.value_bytes)
         waiting["attend globally"] = 2 * job.map_bytes
     gaps = _GAPS + grown * _MORE_GAPS
-    decoder_gaps = 1.0
+    decoder_gaps, made_code = 1.0, 0
     if pieces.keep_blocks:
         decoder_gaps = _DECODER_GAPS + _grown(unknown_tokens or tokens) * _MORE_DECODER_GAPS
+    elif not job.on_gpu:
+        tiles = math.prod(-(-end // pieces.tile_px) for end in job.size)
+        made_code = _CODE_BYTES * min(tiles, _TILES_WITH_CODE)
     return {
         **{stage: kept + waiting[stage] + int(gaps * need) for stage, need in transient.items()},
-        "decode": kept + int(decoder_gaps * _decoder_bytes(job, pieces, tile)),
+        "decode": kept + made_code + int(decoder_gaps * _decoder_bytes(job, pieces, tile)),
         **({"colours": kept - one_map + job.colours_bytes} if job.colours_bytes else {}),
     }
 
