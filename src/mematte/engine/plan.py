@@ -50,7 +50,7 @@ _DECODER_GAPS, _MORE_DECODER_GAPS = 1.4, 0.4
 
 # Few tiles are of one size, and for every new one oneDNN makes code, which it keeps. Where gaps are counted
 # they are larger.
-_CODE_BYTES, _TILES_WITH_CODE = 2_000_000, 10
+_CODE_BYTES, _TILES_WITH_CODE = 3_000_000, 10
 
 
 @dataclass(frozen=True)
