@@ -65,7 +65,7 @@ def decoding(spec: ModelSpec, plan: Plan) -> int:
 
 def test_small_tiles_and_refining_twice_cost_more() -> None:
     job = Job((4000, 4000), SMALL)
-    ample, tight = make_plan(job, 10**12, 0), make_plan(job, 200_000_000, 0)
+    ample, tight = make_plan(job, 10**12, 0), make_plan(job, 220_000_000, 0)
 
     assert operations(tight, 0.2).decode > operations(ample, 0.2).decode
     assert operations(ample, 0.4).decode == pytest.approx(2 * operations(ample, 0.2).decode)

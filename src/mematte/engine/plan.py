@@ -45,11 +45,11 @@ _GPU_WORKSPACE_BYTES = 67_000_000
 # tokens, a piece, to grids of four.
 _GAPS, _MORE_GAPS, _MORE_BYTES_PER_CHANNEL = 1.7, 1.1, 36_000
 _GAPS_GROW_TOKENS = (1_764, 7_056)
-# The same for a decoder's tiles, where what they free is kept for the next; here unknown tokens count.
-_DECODER_GAPS, _MORE_DECODER_GAPS = 1.4, 0.4
+# The gaps that a decoder's tiles leave where what they free is kept for the next, relative to what one takes;
+# here unknown tokens count.
+_DECODER_GAPS, _MORE_DECODER_GAPS = 0.4, 0.4
 
-# Few tiles are of one size, and for every new one oneDNN makes code, which it keeps. Where gaps are counted
-# they are larger.
+# Few tiles are of one size, and for every new one oneDNN makes code, which it keeps. Gaps have room for it.
 _CODE_BYTES, _TILES_WITH_CODE = 3_000_000, 10
 
 
@@ -310,15 +310,16 @@ def needs(
         transient["attend globally"] = queries * (_QUERY * token + 3 * spec.heads * tokens * job.value_bytes)
         waiting["attend globally"] = 2 * job.map_bytes
     gaps = _GAPS + grown * _MORE_GAPS
-    decoder_gaps, made_code = 1.0, 0
-    if pieces.keep_blocks:
-        decoder_gaps = _DECODER_GAPS + _grown(unknown_tokens or tokens) * _MORE_DECODER_GAPS
-    elif not job.on_gpu:
+    decoding, beside_tiles = _decoder_bytes(job, pieces, tile), 0.0
+    if not job.on_gpu:
         tiles = math.prod(-(-end // pieces.tile_px) for end in job.size)
-        made_code = _CODE_BYTES * min(tiles, _TILES_WITH_CODE)
+        beside_tiles = _CODE_BYTES * min(tiles, _TILES_WITH_CODE)
+    if pieces.keep_blocks:
+        gaps_of_tiles = _DECODER_GAPS + _grown(unknown_tokens or tokens) * _MORE_DECODER_GAPS
+        beside_tiles = max(beside_tiles, gaps_of_tiles * decoding)
     return {
         **{stage: kept + waiting[stage] + int(gaps * need) for stage, need in transient.items()},
-        "decode": kept + made_code + int(decoder_gaps * _decoder_bytes(job, pieces, tile)),
+        "decode": kept + int(decoding + beside_tiles),
         **({"colours": kept - one_map + job.colours_bytes} if job.colours_bytes else {}),
     }
 
