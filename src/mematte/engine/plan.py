@@ -312,7 +312,8 @@ def needs(
     gaps = _GAPS + grown * _MORE_GAPS
     decoding, beside_tiles = _decoder_bytes(job, pieces, tile), 0.0
     if not job.on_gpu:
-        tiles = math.prod(-(-end // pieces.tile_px) for end in job.size)
+        # As many whatever their size, so that smaller ones never take more.
+        tiles = math.prod(-(-end // _TILES_PX[0]) for end in job.size)
         beside_tiles = _CODE_BYTES * min(tiles, _TILES_WITH_CODE)
     if pieces.keep_blocks:
         gaps_of_tiles = _DECODER_GAPS + _grown(unknown_tokens or tokens) * _MORE_DECODER_GAPS
