@@ -20,29 +20,17 @@ def test_the_default_is_built_in() -> None:
     assert CATALOG[DEFAULT] is BUILT_IN
 
 
-def test_the_built_in_file_is_the_one_the_catalogue_means() -> None:
-    assert BUILT_IN.file
-    if not BUILT_IN.file.exists():
-        pytest.skip(f"{BUILT_IN.file} is not there yet")
+@pytest.mark.parametrize(("entry", "most_bytes"), [(BUILT_IN, 20_000_000), (SMALL, 64_000_000)])
+def test_our_own_file_is_the_one_the_catalogue_means(entry: Entry, most_bytes: int) -> None:
+    assert entry.file
+    if not entry.file.exists():
+        pytest.skip(f"{entry.file} is not there: SMALL's is in the repository, not in the package")
 
-    actual = {BUILT_IN.file.name: sha256(BUILT_IN.file)}
-    assert BUILT_IN.sha256 == actual, f"the file changed: write {actual} into catalog.py"
-    assert BUILT_IN.file.stat().st_size < 20_000_000
-    weights = load_weights(DEFAULT)
-    assert (weights.name, weights.licence) == (BUILT_IN.name, BUILT_IN.licence)
-    assert weights.training
-
-
-def test_what_lies_beside_the_package_is_the_file_that_the_catalogue_means() -> None:
-    assert SMALL.file
-    if not SMALL.file.exists():
-        pytest.skip(f"{SMALL.file} is not there: it is in the repository, not in the package")
-
-    actual = {SMALL.file.name: sha256(SMALL.file)}
-    assert SMALL.sha256 == actual, f"the file changed: write {actual} into catalog.py"
-    assert SMALL.file.stat().st_size < 64_000_000
-    weights = load_weights("small")
-    assert (weights.name, weights.licence, weights.spec.name) == ("small", SMALL.licence, "small")
+    actual = {entry.file.name: sha256(entry.file)}
+    assert entry.sha256 == actual, f"the file changed: write {actual} into catalog.py"
+    assert entry.file.stat().st_size < most_bytes
+    weights = load_weights(entry.name)
+    assert (weights.name, weights.licence, weights.spec.name) == (entry.name, entry.licence, entry.name)
     assert weights.training
 
 
