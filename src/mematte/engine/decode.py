@@ -60,10 +60,11 @@ def decode(
         # The padding beyond the picture is cut off here.
         target.copy_(decoded.tensor()[0, 0, : target.shape[0], : target.shape[1]])
 
+    at_once = 2 if features.is_cuda else 1  # one is fetched while a GPU computes the other
     under_way: deque[tuple[Tile, Fetched]] = deque()
     for tile in tiles:
         under_way.append((tile, Fetched(do(f"tile {tile.core}", partial(computed, tile)))))
-        if len(under_way) > features.is_cuda:  # of two tiles one is fetched while a GPU computes the other
+        if len(under_way) == at_once:
             fetch(*under_way.popleft())
     for some in under_way:
         fetch(*some)

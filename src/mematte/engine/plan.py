@@ -362,10 +362,10 @@ def _decoder_bytes(job: Job, pieces: Pieces, tile: tuple[int, int] | None) -> fl
         result = finer_pixels * (level.fused if level.scale > 1 else 2)
         moments.append(sum(details[:seen]) + waiting + result + strip)
         waiting = result
-    # The rows of the photo, their alpha, and which of it is known.
-    band = height * job.row_bytes + min(pieces.tile_px, job.size[0]) * job.size[1] * 7
     if job.on_gpu:
         band = 4 * pixels  # the tile before is fetched meanwhile
+    else:  # the rows of the photo, their alpha, and which of it is known
+        band = height * job.row_bytes + min(pieces.tile_px, job.size[0]) * job.size[1] * 7
     return pixels * _PREPARED_BYTES + max(moments) * job.value_bytes + band
 
 
