@@ -22,7 +22,7 @@ from mematte.model import ModelSpec
 from mematte.model.decoder import Decoder
 from mematte.model.doubling import Ends
 
-from .fusion import HALO_ROWS, Fusion, levels
+from .fusion import FUSION_HALO_ROWS, HALO_ROWS, Fusion, levels
 from .plan import Plan, Tile
 from .replay import Directly, Sections
 from .scene import Read
@@ -145,9 +145,10 @@ def _in_strips(
     assert isinstance(fuse, Fusion), "prepared by `for_inference`"
     height, width = coarse.shape[-2:]
     values_per_row = 4 * width * fuse.strip_channels
+    halo = HALO_ROWS if finish else FUSION_HALO_ROWS
     result: Tensor | None = None
-    for rows in spans(height, max(1, most_values // values_per_row - 2 * HALO_ROWS)):
-        top, bottom = max(0, rows.start - HALO_ROWS), min(height, rows.stop + HALO_ROWS)
+    for rows in spans(height, max(1, most_values // values_per_row - 2 * halo)):
+        top, bottom = max(0, rows.start - halo), min(height, rows.stop + halo)
         strip_ends = Ends((ends.rows[0] and top == 0, ends.rows[1] and bottom == height), ends.columns)
         fused = fuse(detail[..., 2 * top : 2 * bottom, :], coarse[..., top:bottom, :], strip_ends)
         finished = finish(fused) if finish else fused

@@ -174,16 +174,16 @@ def _log_probs(router: Router, tokens: Tensor, plan: Plan, scope: Scope) -> Tens
 def _attended(block: RoutedBlock, flat: Tensor, chosen: Tensor, plan: Plan) -> Tensor:
     """(n, C): the attending tokens after attention among themselves, before anything is overwritten."""
     tokens = flat[chosen]
-    attention = block.attention
+    attention, scores = block.attention, plan.pieces.scores
     if len(chosen) <= min(plan.pieces.piece_tokens, plan.queries_at_once(len(chosen))):
-        tokens += attention.among(block.norm1(tokens[None]))[0]
+        tokens += attention.among(block.norm1(tokens[None]), scores)[0]
         return tokens
     key_value = flat.new_empty((1, len(chosen), 2 * flat.shape[1]))
     for piece in spans(len(chosen), plan.pieces.piece_tokens):
         key_value[:, piece] = attention.key_value(block.norm1(tokens[None, piece]))
     for piece in spans(len(chosen), plan.queries_at_once(len(chosen))):
         query = attention.query(block.norm1(tokens[None, piece]))
-        tokens[piece] += attention.look(query, key_value)[0]
+        tokens[piece] += attention.look(query, key_value, scores)[0]
     return tokens
 
 
@@ -224,7 +224,7 @@ def _global_block(block: GlobalBlock, tokens: Tensor, plan: Plan, scope: Scope) 
     for piece in spans(flat.shape[1], plan.pieces.piece_tokens):
         key_value[:, piece] = attention.key_value(block.norm1(flat[:, piece]))
     key, value = attention.key_and_value(key_value)
-    for area in query_areas(plan.grid, plan.pieces.scores // attention.heads):
+    for area in query_areas(plan.grid, plan.pieces.scores // plan.job.heads_at_once):
         part = tokens[area]
         query = attention.query(block.norm1(part.flatten(0, 1))[None]).unflatten(2, part.shape[:2])
         part += attention.merge(attention.look_around(query, key, value, area, plan.grid)).view_as(part)

@@ -13,6 +13,7 @@ from mematte.model.doubling import SMOOTHING, Ends, Kernel, add_convolved, kerne
 # Coarse rows and columns beyond a pixel that it sees at one level: two 3x3 convolutions, this level's and
 # that of the next or the head, see two finer ones, for which doubling needs two coarse ones.
 HALO_ROWS = 2
+FUSION_HALO_ROWS = 1  # what a fusion alone sees
 
 # Maps of a fusion's outputs that are there at once: of the details, of the coarse map spread out, smoothed.
 STRIP_MAPS = 3

@@ -61,7 +61,7 @@ class Job:
     spec: ModelSpec
     value_bytes: int = 4  # 4 for float32, 2 for bfloat16 and float16
     on_gpu: bool = False
-    makes_scores: bool = False  # attention's, all at once, as MPS does: not a block of them after another
+    makes_scores: bool = False  # attention among the chosen: no fused kernel does it
     max_global_tokens: int | None = None  # None: the published cap
     beside_bytes: int = 0  # what the caller will keep meanwhile and does not keep yet, such as the alpha
     row_bytes: int = 0  # what a row of the photo and the trimap take that are read from files in bands
@@ -92,6 +92,11 @@ class Job:
         return self.tokens if self.near is None else self.near.count
 
     @property
+    def heads_at_once(self) -> int:
+        """Of how many of its heads attention has the scores at once where it makes them."""
+        return self.spec.heads if self.on_gpu else 1
+
+    @property
     def map_bytes(self) -> int:
         """What the map of tokens takes."""
         return self.tokens * self.spec.channels * self.value_bytes
@@ -104,7 +109,7 @@ class Pieces:
     max_global_tokens: int  # per routed block
     window_tokens: int  # of a piece of whole windows
     piece_tokens: int  # of every other piece
-    scores: int  # of a group of queries in a G block, all heads
+    scores: int  # of a group of queries, of all heads that have them at once
     second_map: bool  # refined tokens wait in a map of their own; otherwise they are computed twice
     tile_px: int  # a decoder tile's side without its halo
     strip_values: int  # made at once inside a tile
@@ -114,11 +119,12 @@ class Pieces:
 # The choices for each, the best first. On a CPU larger pieces would only leave its caches.
 _WINDOW_SIDES = (3, 2, 1)  # windows per axis
 _PIECE_SIDES = (42, 35, 28, 21, 14, 10, 7)  # tokens per axis
-_SCORES = tuple(1 << bits for bits in (23, 22, 21, 20, 19, 18))
+_SCORES = tuple(1 << bits for bits in (21, 20, 19, 18))
 _TILES_PX = (512, 384, 256, 192, 128, 96, 64, 32)
-_STRIPS = tuple(1 << bits for bits in (22, 21, 20, 19, 18))
+_STRIPS = tuple(1 << bits for bits in (23, 22, 21, 20, 19, 18))
 # A GPU has more to do at once, and below some 50,000 tokens takes less time for it than it takes to say so.
 _GPU_FACTORS = (32, 16, 8)
+_GPU_SCORES = tuple(1 << bits for bits in range(26, 20, -1))
 _GPU_TILES_PX = (2048, 1024, *_TILES_PX)  # hundreds of launches each, more than 512 px are worth
 _GPU_STRIPS = tuple(1 << bits for bits in range(27, 20, -1))
 _RECORDED_STRIPS = _GPU_STRIPS[4:]  # of a recording launches cost nothing, and memory does
@@ -182,30 +188,29 @@ def make_plan(job: Job, memory: int, base_bytes: int, unknown: NDArray[np.bool_]
     def tokens(sides: Sequence[int]) -> list[int]:
         return [more * sides[0] ** 2 for more in larger] + [factor * side**2 for side in sides]
 
-    choices: dict[str, Sequence[Any]] = {
-        "window_tokens": tokens([side * job.spec.window for side in _WINDOW_SIDES]),
-        "piece_tokens": tokens(_PIECE_SIDES),
-        "scores": [factor * scores for scores in _SCORES],
-        "tile_px": _GPU_TILES_PX if job.on_gpu else _TILES_PX,
-        "strip_values": _strips(job),
-        "second_map": [True, False],
-        "keep_blocks": [False] if job.on_gpu else [True, False],
-    }
+    choices: list[list[dict[str, Any]]] = [
+        [{"window_tokens": count} for count in tokens([side * job.spec.window for side in _WINDOW_SIDES])],
+        [{"piece_tokens": count} for count in tokens(_PIECE_SIDES)],
+        [{"scores": count} for count in (_GPU_SCORES if job.on_gpu else _SCORES)],
+        [{"tile_px": side} for side in (_GPU_TILES_PX if job.on_gpu else _TILES_PX)],
+        [{"strip_values": count, "keep_blocks": keep} for count, keep in _strips(job)],
+        [{"second_map": there} for there in (True, False)],
+    ]
 
     def fits(pieces: Pieces) -> bool:
         return base_bytes + max(needs(job, pieces).values()) <= memory
 
-    pieces = Pieces(
-        max_global_tokens=_wanted_cap(job), **{name: several[0] for name, several in choices.items()}
+    best, smallest = (
+        {name: value for several in choices for name, value in several[which].items()} for which in (0, -1)
     )
+    pieces = Pieces(max_global_tokens=_wanted_cap(job), **best)
     if not fits(pieces):
-        smallest = {name: several[-1] for name, several in choices.items()}
         pieces = Pieces(max_global_tokens=0, **smallest)
         if not fits(pieces):
             raise BudgetError(job.size, memory, base_bytes + max(needs(job, pieces).values()))
         pieces = replace(pieces, max_global_tokens=_largest_cap(job, pieces, memory - base_bytes))
-        for name, several in choices.items():
-            candidates = (replace(pieces, **{name: choice}) for choice in several)
+        for several in choices:
+            candidates = (replace(pieces, **choice) for choice in several)
             pieces = next(candidate for candidate in candidates if fits(candidate))
     plan = Plan(job, memory, base_bytes, pieces, {})
     if unknown is None:
@@ -216,10 +221,14 @@ def make_plan(job: Job, memory: int, base_bytes: int, unknown: NDArray[np.bool_]
     return replace(plan, stages=stages)
 
 
-def _strips(job: Job) -> Sequence[int]:
-    if not job.on_gpu:
-        return _STRIPS
-    return _GPU_STRIPS if job.tokens > RECORDED_TOKENS else _RECORDED_STRIPS
+def _strips(job: Job) -> list[tuple[int, bool]]:
+    """Numbers made at once, and whether what is freed is kept, the best first."""
+    if job.on_gpu:
+        strips = _GPU_STRIPS if job.tokens > RECORDED_TOKENS else _RECORDED_STRIPS
+        return [(strip, False) for strip in strips]
+    # What the system gives back costs a fifth of the time, as does a strip a quarter as large.
+    large, small = _STRIPS[:2], _STRIPS[2:]
+    return [(strip, keep) for strips in (large, small) for keep in (True, False) for strip in strips]
 
 
 def _largest_tile(unknown: NDArray[np.bool_], plan: Plan) -> tuple[int, int]:
@@ -300,14 +309,17 @@ def needs(
         queries = _queries_at_once(job, pieces, piece, most)
         scores = 3 * spec.heads * most * job.value_bytes if job.makes_scores else 0
         transient["attend"] = queries * (_QUERY * token + scores)
+        if not job.on_gpu and job.value_bytes < 4:  # as `Attention.look` does it
+            transient["attend"] += 2 * max(pieces.scores, most) * job.value_bytes
         transient["refine"] = around(HALO_TOKENS) * _REFINE * token
         waiting["route"] = tokens * _TOKEN_BYTES
         waiting["attend"] = 3 * attending + tokens * _TOKEN_BYTES
         # The attending tokens wait aside while all are refined, perhaps in a second map.
         waiting["refine"] = attending + pieces.second_map * one_map + tokens * _DECIDED_BYTES
     if "G" in spec.blocks:
-        queries = max(1, pieces.scores // (spec.heads * tokens))
-        transient["attend globally"] = queries * (_QUERY * token + 3 * spec.heads * tokens * job.value_bytes)
+        queries = max(1, pieces.scores // (job.heads_at_once * tokens))
+        scores = 3 * job.heads_at_once * tokens + 3 * spec.heads * sum(job.grid)  # and those of positions
+        transient["attend globally"] = queries * (_QUERY * token + scores * job.value_bytes)
         waiting["attend globally"] = 2 * job.map_bytes
     gaps = _GAPS + grown * _MORE_GAPS
     decoding, beside_tiles = _decoder_bytes(job, pieces, tile), 0.0

@@ -43,6 +43,7 @@ from .memory import (
     total_bytes,
     used_bytes,
 )
+from .ordered import order
 from .plan import DEFAULT_MAX_GLOBAL_TOKENS, Job, Plan, make_plan, rows_of_tiles
 from .replay import Recorder, cuda_graphs
 from .scene import Scene, enlarged, reduced
@@ -147,6 +148,8 @@ class Engine:
         self.network: MEMatte = network.to(
             device=self.device, dtype=self.precision, memory_format=torch.channels_last
         ).eval()  # type: ignore[call-overload]
+        if self.device.type == "cpu":
+            order(self.network.backbone, self.precision)
         release_freed_blocks()  # what loading took is not what matting begins with
         is_cuda = self.device.type == "cuda"
         self._recorder = Recorder(self.device, cuda_graphs if is_cuda else None)

@@ -14,9 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# A query's scores are N numbers per head: attention with positions takes its queries in groups of at most so
-# many scores, so that memory stays linear in N.
+from .parted import PartedLinear
+
+# A query's scores are N numbers per head: where they are made, the queries come in groups of at most so many
+# scores, so that memory stays linear in N. Of all heads on a GPU, which wants much to do at once; on a CPU of
+# one head after the other, so that they stay in its caches.
 MAX_SCORES = 1 << 25
+MAX_SCORES_OF_A_HEAD = 1 << 21
 
 Area = tuple[slice, slice]
 """Rows and columns of a grid; both with start and stop."""
@@ -30,12 +34,22 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.head_channels = channels // heads
-        self.qkv = nn.Linear(channels, 3 * channels)
+        self.qkv = PartedLinear(channels, 3 * channels)
         self.project = nn.Linear(channels, channels)
         if positions is not None:
             # Offsets -(p-1) ... p-1 along one axis, p = positions.
             self.relative_rows = nn.Parameter(torch.zeros(2 * positions - 1, self.head_channels))
             self.relative_columns = nn.Parameter(torch.zeros(2 * positions - 1, self.head_channels))
+
+    @property
+    def query_part(self) -> slice:
+        """Which of `qkv`'s outputs are queries."""
+        return slice(0, self.heads * self.head_channels)
+
+    @property
+    def key_value_part(self) -> slice:
+        """Which are keys and values."""
+        return slice(self.heads * self.head_channels, 3 * self.heads * self.head_channels)
 
     def split(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, N, C) -> query, key, value, each (B, heads, N, C / heads)."""
@@ -46,28 +60,37 @@ class Attention(nn.Module):
 
     def query(self, tokens: Tensor) -> Tensor:
         """(B, N, C) -> (B, heads, N, C / heads): the first part of `split`."""
-        channels = self.heads * self.head_channels
-        query: Tensor = F.linear(tokens, self.qkv.weight[:channels], self.qkv.bias[:channels])
+        query = self.qkv.part(tokens, self.query_part)
         split: Tensor = query.unflatten(2, (self.heads, self.head_channels)).transpose(1, 2)
         return split
 
     def key_value(self, tokens: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, 2C): what `query` looks at, in the shape that takes least memory to fill."""
-        channels = self.heads * self.head_channels
-        key_value: Tensor = F.linear(tokens, self.qkv.weight[channels:], self.qkv.bias[channels:])
-        return key_value
+        return self.qkv.part(tokens, self.key_value_part)
 
-    def look(self, query: Tensor, key_value: Tensor) -> Tensor:
-        """Softmax attention of some tokens to all those in `key_value`; the scores are never materialised.
+    def look(self, query: Tensor, key_value: Tensor, scores_at_once: int = MAX_SCORES_OF_A_HEAD) -> Tensor:
+        """Softmax attention of some tokens to all those in `key_value`; never are all scores there at once.
 
         Args:
             query: (B, heads, n, C / heads).
             key_value: (B, N, 2C).
+            scores_at_once: at most, but at least one query's; where scores are made at all.
 
         Returns:
             (B, n, C), projected.
         """
-        return self.merge(F.scaled_dot_product_attention(query, *self.key_and_value(key_value)))
+        key, value = self.key_and_value(key_value)
+        # On a CPU the fused kernel is the fastest in float32 alone: two products of bfloat16 and what is
+        # between them take two thirds of its time.
+        if query.device.type != "cpu" or query.dtype == torch.float32:
+            return self.merge(F.scaled_dot_product_attention(query, key, value))
+        query = query * self.head_channels**-0.5
+        at_once = max(1, scores_at_once // max(1, key.shape[2]))
+        heads = [
+            torch.cat([(some @ keys.T).softmax(dim=1) @ values for some in queries.split(at_once)])
+            for queries, keys, values in _each_head(query, key, value)
+        ]
+        return self.merge(torch.stack(heads).view_as(query))
 
     def key_and_value(self, key_value: Tensor) -> tuple[Tensor, Tensor]:
         """(B, N, 2C) from `key_value` -> key, value, each (B, heads, N, C / heads)."""
@@ -80,9 +103,9 @@ class Attention(nn.Module):
         merged: Tensor = self.project(attended.transpose(1, 2).flatten(2))
         return merged
 
-    def among(self, tokens: Tensor) -> Tensor:
-        """Plain softmax attention of (B, N, C) tokens among themselves. The scores are never materialised."""
-        return self.merge(F.scaled_dot_product_attention(*self.split(tokens)))
+    def among(self, tokens: Tensor, scores_at_once: int = MAX_SCORES_OF_A_HEAD) -> Tensor:
+        """Plain softmax attention of (B, N, C) tokens among themselves; `scores_at_once` as for `look`."""
+        return self.look(self.query(tokens), self.key_value(tokens), scores_at_once)
 
     def masked(self, tokens: Tensor, decision: Tensor, eps: float = 1e-6) -> Tensor:
         """Dense attention in which a token sees the attending tokens and itself.
@@ -154,14 +177,21 @@ class Attention(nn.Module):
             places = _places(grid, like=key)
             key = torch.cat((key, places.expand(*key.shape[:2], *places.shape)), dim=3)
             query = torch.cat((query, by_row, by_column), dim=4).flatten(2, 3)
-            scores = query @ key.transpose(2, 3)
-        else:
-            scores = query.flatten(2, 3) @ key.transpose(2, 3)
-            on_grid = scores.unflatten(2, query.shape[2:4]).unflatten(4, grid)
-            on_grid += by_row[..., :, None]
-            on_grid += by_column[..., None, :]
-        attended: Tensor = scores.softmax(dim=3) @ value
-        return attended
+            attended: Tensor = (query @ key.transpose(2, 3)).softmax(dim=3) @ value
+            return attended
+        heads = []
+        for queries, keys, values, in_rows, in_columns in _each_head(query, key, value, by_row, by_column):
+            scores = queries.flatten(0, 1) @ keys.T
+            on_grid = scores.view(*queries.shape[:2], *grid)
+            on_grid += in_rows[..., :, None]
+            on_grid += in_columns[..., None, :]
+            heads.append(scores.softmax(dim=1) @ values)
+        return torch.stack(heads).view(*query.shape[:2], -1, self.head_channels)
+
+
+def _each_head(*parts: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """(B, heads, ...) tensors -> those of one head of one image after the other."""
+    return zip(*(part.flatten(0, 1) for part in parts), strict=True)
 
 
 def query_areas(grid: tuple[int, int], most_scores: int) -> Iterator[Area]:

@@ -18,13 +18,14 @@ class TokenRefinement(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.expand = nn.Linear(channels, 2 * channels)
+        self.activation = nn.GELU()
         self.mix = nn.Conv2d(2 * channels, 2 * channels, 5, padding=HALO_TOKENS, groups=2 * channels)
         self.shrink = nn.Linear(2 * channels, channels)
         self.gate = nn.Conv1d(1, 1, 5, padding=2, bias=False)
 
     def hidden(self, tokens: Tensor) -> Tensor:
         """(B, h, w, C) tokens, not normalised -> (B, h, w, 2C), everything before the last linear layer."""
-        hidden = nn.functional.gelu(self.expand(tokens)).permute(0, 3, 1, 2)
+        hidden = self.activation(self.expand(tokens)).permute(0, 3, 1, 2)
         return nn.functional.gelu(self.mix(hidden)).permute(0, 2, 3, 1)
 
     def channel_gate(self, mean_hidden: Tensor) -> Tensor:

@@ -7,11 +7,12 @@ Shapes: B images, N tokens per image, C channels.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .parted import PartedLinear
 
 Decide = Callable[[Tensor], Tensor]
 """(B, N, 2) log-probabilities -> (B, N) decision, either bool (inference: the attending tokens are gathered)
@@ -28,7 +29,8 @@ class Router(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         half = channels // 2
-        self.embed = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, channels), nn.GELU())
+        self.embed = nn.Sequential(nn.LayerNorm(channels), PartedLinear(channels, channels), nn.GELU())
+        self.halves = {"local": slice(0, half), "context": slice(half, channels)}
         shrink = [nn.Linear(channels, half), nn.GELU(), nn.Linear(half, half // 2), nn.GELU()]
         self.score = nn.Sequential(*shrink, nn.Linear(half // 2, 2))
 
@@ -41,10 +43,8 @@ class Router(nn.Module):
     def half_embed(self, tokens: Tensor, half: Literal["local", "context"]) -> Tensor:
         """(B, N, C) -> (B, N, C / 2), one half of what `embed` gives, at half of the cost."""
         norm, linear, activation = self.embed
-        part = 0 if half == "local" else 1
-        weight, bias = linear.get_parameter("weight"), linear.get_parameter("bias")
-        hidden = F.linear(norm(tokens), weight.chunk(2)[part], bias.chunk(2)[part])
-        embedded: Tensor = activation(hidden)
+        parted = cast("PartedLinear", linear)
+        embedded: Tensor = activation(parted.part(norm(tokens), self.halves[half]))
         return embedded
 
     def judge(self, local: Tensor, context: Tensor) -> Tensor:
