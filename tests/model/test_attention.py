@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mematte.model import attention
@@ -102,6 +103,32 @@ def test_groups_of_queries_do_not_change_the_result(
     monkeypatch.setattr(attention, "MAX_SCORES", scores)
 
     torch.testing.assert_close(layer.positioned(tokens, (5, 7)), at_once, **CLOSE)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("scores", [1, 31, 5 * 31 + 7, 1 << 21])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_chosen_tokens_look_at_all_by_the_definition_whatever_the_groups(
+    make: Callable[..., Attention], precision: torch.dtype, scores: int, batch: int
+) -> None:
+    layer = make().to(precision)
+    query = random(batch, 3, 17, 4).to(precision)
+    key_value = random(batch, 31, 24, seed=2).to(precision)
+
+    ours = layer.look(query, key_value, scores)
+
+    key, value = (part.double() for part in layer.key_and_value(key_value))
+    weights = (query.double() @ key.transpose(2, 3) / 2).softmax(dim=3)
+    project = layer.project.weight.double(), layer.project.bias.double()
+    expected = F.linear((weights @ value).transpose(1, 2).flatten(2), *project)
+    error = 1e-5 if precision == torch.float32 else 0.02
+    torch.testing.assert_close(ours.double(), expected, rtol=0, atol=error * float(expected.abs().max()))
+
+
+def test_nobody_looks_at_nobody(make: Callable[..., Attention]) -> None:
+    layer = make().to(torch.bfloat16)
+
+    assert layer.among(torch.empty(1, 0, 12, dtype=torch.bfloat16)).shape == (1, 0, 12)
 
 
 def test_masked_attention_with_all_attending_is_plain_attention(make: Callable[..., Attention]) -> None:
