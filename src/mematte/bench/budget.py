@@ -168,7 +168,7 @@ def make_files(setting: Setting, folder: Path) -> None:
 
 
 def make_weights(setting: Setting, folder: Path) -> None:
-    """A file of random weights: loading it is part of what a process takes."""
+    """A file of random weights, in float16 as ours are: loading it is part of what a process takes."""
     import torch
 
     from mematte.model import SPECS, MEMatte
@@ -176,7 +176,8 @@ def make_weights(setting: Setting, folder: Path) -> None:
 
     torch.manual_seed(0)
     network = MEMatte(SPECS[setting.network])
-    save_weights(weights_of(network, name="random", licence="none"), folder / "weights.safetensors")
+    weights = weights_of(network, name="random", licence="none")
+    save_weights(weights, folder / "weights.safetensors", torch.float16)
 
 
 def matte_files(setting: Setting, folder: Path) -> dict[str, object]:

@@ -71,14 +71,17 @@ def order(backbone: Backbone, precision: torch.dtype) -> None:
             parts[block.attention.qkv] = block.attention.query_part, block.attention.key_value_part
         if isinstance(block, RoutedBlock):
             parts[block.router.embed[1]] = tuple(block.router.halves.values())
-    for parent in list(backbone.modules()):
+    for parent in [module for module in backbone.modules() if not isinstance(module, nn.Linear)]:
         children = [*parent.named_children(), ("", None)]
         for (name, child), (next_name, following) in pairwise(children):
             if isinstance(child, nn.Linear):
                 gelu = isinstance(following, nn.GELU)
-                setattr(parent, name, OrderedLinear(child, parts.get(child, (_EVERYTHING,)), gelu=gelu))
+                setattr(parent, name, OrderedLinear(child, parts.pop(child, (_EVERYTHING,)), gelu=gelu))
                 if gelu:
                     setattr(parent, next_name, nn.Identity())
+    # A file that weights were read from stays in memory as long as one tensor lies in it.
+    for left in (*backbone.parameters(), *backbone.buffers()):
+        left.data = left.data.clone()
 
 
 @cache

@@ -142,15 +142,16 @@ class Engine:
         self.preprocessing = weights.preprocessing
         self.enlarge, self._enlarge_below = enlarge, weights.enlarge_below
         self.windows, self._windows_asked_for = windows, weights.windows
-        network = build(weights, copy=False)
-        self.spec = network.spec
-        network.decoder = for_inference(network.decoder, network.spec)
-        self.network: MEMatte = network.to(
-            device=self.device, dtype=self.precision, memory_format=torch.channels_last
-        ).eval()  # type: ignore[call-overload]
-        if self.device.type == "cpu":
-            order(self.network.backbone, self.precision)
-        release_freed_blocks()  # what loading took is not what matting begins with
+        with freed_blocks_returned():  # what loading took is not what matting begins with
+            network = build(weights, copy=False, backbone=self.precision)
+            self.spec = network.spec
+            network.decoder = for_inference(network.decoder, network.spec)
+            self.network: MEMatte = network.to(
+                device=self.device, dtype=self.precision, memory_format=torch.channels_last
+            ).eval()  # type: ignore[call-overload]
+            if self.device.type == "cpu":
+                order(self.network.backbone, self.precision)
+        release_freed_blocks()
         is_cuda = self.device.type == "cuda"
         self._recorder = Recorder(self.device, cuda_graphs if is_cuda else None)
         self._stream = torch.cuda.Stream(self.device) if is_cuda else None

@@ -92,13 +92,14 @@ def weights_of(
     )
 
 
-def build(weights: Weights, *, copy: bool = True) -> MEMatte:
+def build(weights: Weights, *, copy: bool = True, backbone: torch.dtype = torch.float32) -> MEMatte:
     """Weights -> the network in float32 on the CPU, in evaluation mode.
 
     Args:
         weights: what fills it.
-        copy: False: where they are float32 the network is made of the weights themselves, which takes no
-            memory a second time; whoever changes the one changes the other.
+        copy: False: where the precision is theirs the network is made of the weights themselves, which takes
+            no memory a second time; whoever changes the one changes the other.
+        backbone: the precision of that, where what follows wants another than float32.
 
     Raises:
         WeightsError: the state does not fit the spec.
@@ -107,7 +108,11 @@ def build(weights: Weights, *, copy: bool = True) -> MEMatte:
     # On "meta" nothing is drawn at random only to be overwritten.
     with torch.device("meta"):
         network = MEMatte(weights.spec)
-    state = {key: value.to(torch.float32, copy=copy) for key, value in weights.state.items()}
+    precisions = {True: backbone, False: torch.float32}
+    state = {
+        key: value.to(precisions[key.startswith("backbone.")], copy=copy)
+        for key, value in weights.state.items()
+    }
     for key in network.state_dict():
         if key.endswith(COUNTER):
             state[key] = torch.zeros((), dtype=torch.long)
