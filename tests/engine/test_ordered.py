@@ -128,6 +128,21 @@ def test_where_the_library_does_something_else_layers_stay_as_they_are(
     assert list(backbone.modules()) == before
 
 
+def test_asking_leaves_the_callers_random_numbers_alone_and_does_not_depend_on_their_settings() -> None:
+    usual = ordered._orders(torch.float32)
+    ordered._orders.cache_clear()
+    state = torch.get_rng_state()
+
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"), torch.autocast("cpu", torch.bfloat16):
+            assert ordered._orders(torch.float32) == usual
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_on_other_processors_nobody_asks(monkeypatch) -> None:
     monkeypatch.setattr(ordered.platform, "machine", lambda: "arm64")
 
