@@ -121,7 +121,7 @@ _WINDOW_SIDES = (3, 2, 1)  # windows per axis
 _PIECE_SIDES = (42, 35, 28, 21, 14, 10, 7)  # tokens per axis
 _SCORES = tuple(1 << bits for bits in (21, 20, 19, 18))
 _TILES_PX = (512, 384, 256, 192, 128, 96, 64, 32)
-_STRIPS = tuple(1 << bits for bits in (23, 22, 21, 20, 19, 18))
+_STRIP_BYTES = tuple(1 << bits for bits in (24, 23, 22, 21, 20, 19))
 # A GPU has more to do at once, and below some 50,000 tokens takes less time for it than it takes to say so.
 _GPU_FACTORS = (32, 16, 8)
 _GPU_SCORES = tuple(1 << bits for bits in range(26, 20, -1))
@@ -226,8 +226,9 @@ def _strips(job: Job) -> list[tuple[int, bool]]:
     if job.on_gpu:
         strips = _GPU_STRIPS if job.tokens > RECORDED_TOKENS else _RECORDED_STRIPS
         return [(strip, False) for strip in strips]
-    # What the system gives back costs a fifth of the time, as does a strip a quarter as large.
-    large, small = _STRIPS[:2], _STRIPS[2:]
+    # What the system gets back costs a fifth of the time, as does a strip a quarter as large.
+    fitting = [size // job.value_bytes for size in _STRIP_BYTES]
+    large, small = fitting[:2], fitting[2:]
     return [(strip, keep) for strips in (large, small) for keep in (True, False) for strip in strips]
 
 
