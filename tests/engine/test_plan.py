@@ -119,7 +119,8 @@ def test_the_fewer_tiles_the_fewer_gaps() -> None:
 def test_half_precision_takes_about_half(spec) -> None:
     single, half = (make_plan(Job((4000, 4000), spec, value), PLENTY, 0).peak_bytes for value in (4, 2))
 
-    assert 0.45 < half / single < 0.75  # colours are float32 in any case
+    # Colours are float32 in any case, and strips have as many bytes.
+    assert 0.45 < half / single < 0.8
 
 
 @settings(max_examples=60, deadline=None)
