@@ -106,6 +106,16 @@ def test_an_engine_with_ordered_layers_computes_what_the_network_does(monkeypatc
         assert (one.attend == other.attend).all()
 
 
+def test_nothing_of_an_engine_lies_in_the_memory_of_the_weights(weights) -> None:
+    needs(torch.float32)
+    engine = Engine(weights, device="cpu", precision="float32")
+
+    ours = {tensor.untyped_storage().data_ptr() for tensor in engine.network.state_dict().values()}
+    theirs = {tensor.untyped_storage().data_ptr() for tensor in weights.state.values()}
+
+    assert not ours & theirs  # theirs may be a mapped file
+
+
 @pytest.mark.parametrize(
     "library",
     [

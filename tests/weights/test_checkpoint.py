@@ -122,6 +122,15 @@ def listing(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def test_a_backbone_is_built_in_the_precision_that_is_asked_for(weights: Weights) -> None:
+    network = build(weights, copy=False, backbone=torch.bfloat16)
+
+    for key, value in network.state_dict().items():
+        if value.is_floating_point():
+            assert value.dtype == (torch.bfloat16 if key.startswith("backbone.") else torch.float32), key
+            assert torch.equal(value, weights.state[key].to(value.dtype)), key
+
+
 def test_what_cannot_be_stored_is_refused_and_nothing_is_written(weights: Weights, tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
     large = weights.state | {"backbone.patches.weight": weights.state["backbone.patches.weight"] * 1e6}

@@ -61,7 +61,7 @@ class Job:
     spec: ModelSpec
     value_bytes: int = 4  # 4 for float32, 2 for bfloat16 and float16
     on_gpu: bool = False
-    makes_scores: bool = False  # attention among the chosen: no fused kernel does it
+    makes_scores: bool = False  # attention's, all at once, as MPS does: not a block of them after another
     max_global_tokens: int | None = None  # None: the published cap
     beside_bytes: int = 0  # what the caller will keep meanwhile and does not keep yet, such as the alpha
     row_bytes: int = 0  # what a row of the photo and the trimap take that are read from files in bands

@@ -93,7 +93,7 @@ def weights_of(
 
 
 def build(weights: Weights, *, copy: bool = True, backbone: torch.dtype = torch.float32) -> MEMatte:
-    """Weights -> the network in float32 on the CPU, in evaluation mode.
+    """Weights -> the network on the CPU, in evaluation mode, in float32 unless asked otherwise.
 
     Args:
         weights: what fills it.
@@ -108,9 +108,8 @@ def build(weights: Weights, *, copy: bool = True, backbone: torch.dtype = torch.
     # On "meta" nothing is drawn at random only to be overwritten.
     with torch.device("meta"):
         network = MEMatte(weights.spec)
-    precisions = {True: backbone, False: torch.float32}
     state = {
-        key: value.to(precisions[key.startswith("backbone.")], copy=copy)
+        key: value.to(backbone if key.startswith("backbone.") else torch.float32, copy=copy)
         for key, value in weights.state.items()
     }
     for key in network.state_dict():
