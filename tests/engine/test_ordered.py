@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,8 +18,10 @@ PRECISIONS = [torch.float32, torch.bfloat16]
 
 
 @pytest.fixture(autouse=True)
-def asked_anew() -> None:
+def asked_anew() -> Iterator[None]:
     ordered._orders.cache_clear()
+    yield
+    ordered._orders.cache_clear()  # other tests are not to remember what was pretended here
 
 
 def needs(precision: torch.dtype) -> None:
