@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mematte.model import attention
+from mematte.model import attention, masked
 from mematte.model.attention import Attention, from_windows, to_windows
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -149,6 +149,63 @@ def test_masked_attention_sees_the_attending_tokens_and_itself(make: Callable[..
         seen = sorted({0, 3, 6} | {token})
         alone = layer.among(tokens[:, seen])[:, seen.index(token)]
         torch.testing.assert_close(ours[:, token], alone, **CLOSE)
+
+
+def by_the_definition(query: Tensor, key: Tensor, value: Tensor, decision: Tensor) -> Tensor:
+    """Masked attention written out, with the gradient that autograd finds."""
+    tokens = query.shape[2]
+    seen = decision[:, None, None, :]
+    seen = seen + (1 - seen) * torch.eye(tokens, dtype=seen.dtype)
+    scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5
+    weights = (scores - scores.amax(dim=3, keepdim=True).detach()).exp() * seen
+    weights = (weights + masked.EPS / tokens) / (weights.sum(dim=3, keepdim=True) + masked.EPS)
+    return weights @ value
+
+
+@pytest.mark.parametrize(
+    ("precision", "error"), [(torch.float64, 1e-9), (torch.float32, 1e-5), (torch.bfloat16, 0.03)]
+)
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("scores", [1, 5 * 17**2, 1 << 20])
+def test_masked_attention_and_its_gradient_are_as_defined_whatever_the_groups(
+    monkeypatch: pytest.MonkeyPatch, precision: torch.dtype, error: float, share: float, scores: int
+) -> None:
+    monkeypatch.setattr(masked, "_ON_A_CPU", scores)
+    parts = [random(2, 3, 17, 4, seed=seed).to(precision) for seed in range(3)]
+    decision = (random(2, 17, seed=4).sigmoid() < share).to(torch.promote_types(precision, torch.float32))
+    towards = random(2, 3, 17, 4, seed=5)
+
+    def with_gradients(attend: Callable[..., Tensor], dtypes: list[torch.dtype]) -> list[Tensor]:
+        given = zip((*parts, decision), dtypes, strict=True)
+        inputs = [part.to(dtype).requires_grad_() for part, dtype in given]
+        attended = attend(*inputs)
+        gradients = torch.autograd.grad(attended, inputs, towards.to(attended.dtype))
+        return [attended.detach(), *gradients]
+
+    ours = with_gradients(masked.masked_attention, [precision] * 3 + [decision.dtype])
+    expected = with_gradients(by_the_definition, [torch.float64] * 4)
+
+    for mine, theirs in zip(ours, expected, strict=True):
+        assert mine.isfinite().all()
+        torch.testing.assert_close(
+            mine.double(), theirs, rtol=0, atol=error * max(1, float(theirs.abs().max()))
+        )
+
+
+def test_masked_attention_keeps_no_scores_for_the_backward_pass() -> None:
+    tokens = 64
+    query, key, value = (random(1, 2, tokens, 4, seed=seed).requires_grad_() for seed in range(3))
+    kept: list[Tensor] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        masked.masked_attention(query, key, value, torch.ones(1, tokens, requires_grad=True))
+
+    assert kept
+    assert max(tensor.numel() for tensor in kept) <= 2 * tokens * 4
 
 
 def test_masked_attention_has_a_gradient_in_the_decision(make: Callable[..., Attention]) -> None:

@@ -81,6 +81,25 @@ def test_the_gate_from_the_mean_of_the_hidden_layer_is_the_gate_from_the_mean_of
     torch.testing.assert_close(refine(tokens), output + output * gate[:, None, None], **CLOSE)
 
 
+def test_a_depthwise_convolution_stays_in_float32_where_a_cpu_trains_in_mixed_precision(
+    fill_with_noise: Callable[..., None],
+) -> None:
+    mix = TokenRefinement(8).mix
+    fill_with_noise(mix)
+    maps = random(2, 16, 9, 9).to(torch.bfloat16)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = mix(maps)
+        (ours,) = torch.autograd.grad(mixed.float().square().sum(), mix.weight)
+
+    assert mixed.dtype == torch.bfloat16
+    exact = mix(maps.float())
+    rounded = exact.to(torch.bfloat16).float()
+    assert torch.equal(mixed.float(), rounded)
+    (expected,) = torch.autograd.grad(exact, mix.weight, (2 * rounded).to(torch.bfloat16).float())
+    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
+
+
 def test_training_gives_every_parameter_of_a_routed_block_a_gradient(routed: RoutedBlock) -> None:
     from mematte.model import gumbel
 

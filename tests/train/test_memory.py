@@ -22,7 +22,27 @@ def test_a_crop_of_twice_the_side_keeps_at_least_four_times_as_much(recipe: Reci
     )
 
     assert 4 <= large.per_crop / small.per_crop < 8
-    assert small.fixed == large.fixed
+    assert 0 <= large.fixed - small.fixed <= 3 * 4 * (512 // 16) ** 4  # of one head, the scores of all pairs
+
+
+def test_what_a_routed_network_keeps_grows_with_the_area_alone(recipe: Recipe) -> None:
+    routed, teacher = (
+        MEMatte(replace(recipe.spec, blocks=blocks))
+        for blocks in (recipe.spec.blocks, recipe.spec.blocks.replace("R", "G"))
+    )
+    assert "R" in routed.spec.blocks
+
+    growth = [
+        [
+            measure_need(network, replace(recipe, crops=(Crops(size_px, 1),)), half=False, teacher=False)
+            for size_px in (512, 2048)
+        ]
+        for network in (routed, teacher)
+    ]
+
+    ratios = [large.per_crop / small.per_crop for small, large in growth]
+    assert ratios[0] == pytest.approx(16)
+    assert ratios[1] > 32
 
 
 @pytest.mark.parametrize("size_px", [96, 192])

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .masked import masked_attention
 from .parted import PartedLinear
 
 # A query's scores are N numbers per head: where they are made, the queries come in groups of at most so many
@@ -107,27 +108,17 @@ class Attention(nn.Module):
         """Plain softmax attention of (B, N, C) tokens among themselves; `scores_at_once` as for `look`."""
         return self.look(self.query(tokens), self.key_value(tokens), scores_at_once)
 
-    def masked(self, tokens: Tensor, decision: Tensor, eps: float = 1e-6) -> Tensor:
-        """Dense attention in which a token sees the attending tokens and itself.
-
-        Differentiable in the decision.
+    def masked(self, tokens: Tensor, decision: Tensor) -> Tensor:
+        """Softmax attention in which a token sees the attending tokens and itself, to train routers.
 
         Args:
             tokens: (B, N, C).
             decision: (B, N), 1 = attends, 0 = is refined instead; gradients flow into it.
-            eps: keeps the quotient defined.
 
-        Source: Lin et al. 2025, training of the routers; the masking follows Rao et al., "DynamicViT", 2021.
+        Returns:
+            (B, N, C), projected.
         """
-        query, key, value = self.split(tokens)
-        count = tokens.shape[1]
-        scores = (query * self.head_channels**-0.5) @ key.transpose(-2, -1)
-        seen = decision[:, None, None, :]
-        seen = seen + (1 - seen) * torch.eye(count, device=seen.device, dtype=seen.dtype)
-        # float32: a sum of thousands of exponentials is no work for eight bits of mantissa.
-        weights = (scores.float() - scores.float().amax(dim=-1, keepdim=True)).exp() * seen
-        weights = (weights + eps / count) / (weights.sum(dim=-1, keepdim=True) + eps)
-        return self.merge(weights.to(value.dtype) @ value)
+        return self.merge(masked_attention(*self.split(tokens), decision))
 
     def positioned(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Attention of all tokens of a grid with decomposed relative positions.

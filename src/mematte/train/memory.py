@@ -12,6 +12,7 @@ from torch import Tensor
 from mematte.engine.memory import free_bytes
 from mematte.errors import TrainingError
 from mematte.model import MEMatte, gumbel
+from mematte.model.masked import scores_at_once
 
 from .losses import matting_losses
 from .recipe import Recipe
@@ -24,7 +25,7 @@ MARGIN = 1.25
 class Need:
     """Bytes that a process needs to train."""
 
-    fixed: int  # weights, gradients, optimiser, average, teacher
+    fixed: int  # weights, gradients, optimiser, average, teacher, scores in passing
     per_crop: int  # what the backward pass keeps of one crop of the largest size
 
     def of(self, crops: int) -> int:
@@ -36,9 +37,9 @@ class Need:
         return max(0, int((available / MARGIN - self.fixed) // self.per_crop))
 
 
-def measure_need(network: MEMatte, recipe: Recipe, half: bool, teacher: bool) -> Need:
+def measure_need(network: MEMatte, recipe: Recipe, half: bool, teacher: bool, device: str = "cpu") -> Need:
     """What one crop keeps, by one forward pass of a small one: all that is kept grows with its area, but for
-    the scores of global attention, which grow with its square."""
+    the scores of `G` blocks, which grow with its square. `R` blocks keep none, but make some at once."""
     weights = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
     states = 2 if recipe.optimiser == "adamw" else 1.3
     fixed = int(weights * (3 + states + (1 if teacher else 0)))
@@ -46,9 +47,11 @@ def measure_need(network: MEMatte, recipe: Recipe, half: bool, teacher: bool) ->
     small_px = min(size_px, 128)
     kept = _kept_bytes(network, small_px)
     per_crop = kept * size_px**2 / small_px**2
-    dense = sum(network.spec.blocks.count(letter) for letter in "RG") * network.spec.heads
+    dense = network.spec.blocks.count("G") * network.spec.heads
     scores = 3 * 4 * dense  # scores, weights and mask of each pair of tokens, float32
     per_crop += scores * ((size_px // 16) ** 4 - (size_px**2 / small_px**2) * (small_px // 16) ** 4)
+    if "R" in network.spec.blocks:
+        fixed += 3 * 4 * scores_at_once(device, (size_px // 16) ** 2)
     return Need(fixed, int(per_crop * (0.6 if half else 1.0)))
 
 

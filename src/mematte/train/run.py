@@ -79,7 +79,7 @@ def train(
     teacher = frozen_teacher(recipe)
     half = _precision(recipe, accelerator) != "32-true"
     check_memory(
-        measure_need(start.network, recipe, half, teacher is not None),
+        measure_need(start.network, recipe, half, teacher is not None, accelerator),
         recipe,
         available_bytes(placement.own_device(), devices if accelerator == "cpu" else 1),
         ranks,
