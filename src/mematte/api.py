@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 
 from .engine import Engine, Matte
-from .engine.device import choose_device, choose_precision
+from .engine.device import begin, choose_device, choose_precision
 from .engine.run import Enlarge, WindowsChoice
 from .errors import MatteWarning
 from .files import check_spares_inputs
@@ -46,7 +46,9 @@ def load(
         InputError: `memory` is no amount or more than there is; `max_global_tokens` is no whole number or
             negative.
     """
-    choose_precision(precision, choose_device(device))  # fails sooner than a download
+    chosen = choose_device(device)
+    begin(chosen)
+    choose_precision(precision, chosen)  # fails sooner than a download
     return Engine(
         load_weights(weights if isinstance(weights, str) else Path(weights)),
         device=device,

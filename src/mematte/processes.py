@@ -1,4 +1,5 @@
-"""Worker processes: started clean, deaf to Ctrl-C, gone when their parent is; and what they ended with."""
+"""Worker processes: started clean, deaf to Ctrl-C, gone when their parent is; and what they ended with. And
+what processes forked by others lack."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from typing import Any
 import cv2
 
 from mematte import errors
-from mematte.errors import MatteError
+from mematte.errors import DeviceError, MatteError
 
 CAN_FORK = "fork" in multiprocessing.get_all_start_methods()
 """Windows cannot: what processes share there has to be sent to them."""
@@ -43,6 +44,25 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
+
+
+_began: dict[str, int] = {}
+
+
+def begin_threads(library: str) -> None:
+    """Called before a library starts threads, or waits for them.
+
+    Raises:
+        DeviceError: it had begun in the process that this one was forked from. Its threads did not come
+            along, and it would wait for them for ever, or end the process.
+    """
+    if _began.setdefault(library, os.getpid()) != os.getpid():
+        raise DeviceError(
+            f"This process was forked from one in which {library} had started threads; they do not come "
+            "along, and nothing would ever be finished. Start processes with "
+            'multiprocessing.get_context("spawn"), or leave mattes to the forked ones alone: load no engine '
+            "before."
+        )
 
 
 def users_error(error: Exception) -> MatteError | None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from mematte.errors import DeviceError
+from mematte.processes import begin_threads
 
 from .memory import cuda_bytes
 
@@ -125,6 +126,17 @@ def allocating_at_most(device: torch.device, more_bytes: int) -> Iterator[None]:
         torch.cuda.set_per_process_memory_fraction(before, device)
 
 
+def begin(device: torch.device) -> None:
+    """Called before work on a device.
+
+    Raises:
+        DeviceError: the work had begun in the process that this one was forked from. With one thread, as in
+            the processes of a `DataLoader`, a CPU goes on all the same.
+    """
+    if device.type != "cpu" or torch.get_num_threads() > 1:
+        begin_threads("PyTorch")
+
+
 @contextmanager
 def threads_kept() -> Iterator[None]:
     """Within, PyMatting's compiled loops use as many threads as PyTorch, and PyTorch does so afterwards too.
@@ -133,6 +145,7 @@ def threads_kept() -> Iterator[None]:
     """
     import numba  # compiling takes a second, which most mattes do not need
 
+    begin_threads("numba")
     threads, theirs = torch.get_num_threads(), numba.get_num_threads()
     numba.set_num_threads(min(threads, theirs))
     try:

@@ -27,7 +27,7 @@ from mematte.model.decoder import HALO_PX
 from mematte.model.router import Decide
 
 from .decode import decode, for_inference
-from .device import allocating_at_most, choose_device, choose_precision, exact
+from .device import allocating_at_most, begin, choose_device, choose_precision, exact
 from .encode import Routed, encode
 from .matte import BlockRouting, Matte, Report
 from .memory import (
@@ -105,7 +105,8 @@ class Engine:
                 published. "auto" = as the weights ask, of pictures that are not enlarged; else "all".
 
         Raises:
-            DeviceError: the device or the precision is not there.
+            DeviceError: the device or the precision is not there, or the process was forked from one that has
+                worked on it.
             InputError: `memory` is no amount, or more than there is; `max_global_tokens` is no whole number,
                 or negative; `enlarge` or `windows` is something else, or asks for what the network cannot do;
                 or the weights are only a name.
@@ -134,6 +135,7 @@ class Engine:
                 'window can be left out. Use windows="all", or weights with routing.'
             )
         self.device = choose_device(device)
+        begin(self.device)
         self.precision = choose_precision(precision, self.device)
         self.memory = None if memory is None else _checked_budget(memory, self.device)
         self.max_global_tokens = max_global_tokens
@@ -178,6 +180,7 @@ class Engine:
         """
         from mematte.weights import load_weights
 
+        begin(choose_device(options.get("device", "auto")))
         name = name_or_path if isinstance(name_or_path, str) else Path(name_or_path)
         weights = load_weights(name, revision=revision, local_files_only=local_files_only)
         return cls(weights, **options)
@@ -207,8 +210,8 @@ class Engine:
             SizeMismatchError: image and trimap differ in size.
             TrimapError: no pixel is unknown.
             BudgetError: the memory does not suffice; says the least that does.
-            DeviceError: the device runs out of memory in spite of the plan, or the precision's range does not
-                suffice.
+            DeviceError: the device runs out of memory in spite of the plan, the precision's range does not
+                suffice, or the engine was made in another process, from which this one was forked.
             WeightsError: the network computes NaN even in float32.
         """
         picture = as_picture(image, max_pixels=max_pixels)
@@ -373,6 +376,7 @@ class Engine:
             progress: told how far the work is.
             alpha: (H, W) zeros, which get the result; None: it is only written.
         """
+        begin(self.device)
         with self._recorder.sections(plan) as sections, self._on_its_stream():
             keep_freed_blocks()
             with self._as_planned(plan), self.timed(seconds, "encode"):

@@ -31,6 +31,7 @@ from mematte.image.metadata import Metadata, into_spec
 from mematte.image.picture import Rows
 from mematte.image.png import check_png, is_png
 from mematte.image.trimap import Levels
+from mematte.processes import begin_threads
 
 Bits = Literal[8, 16, "half", "float"]
 Kind = Literal["alpha", "trimap", "cutout", "picture"]
@@ -467,6 +468,8 @@ def _sink(
     """A file that appears as `path` when the block ends, if it does not raise and all rows were written."""
     check_output(path, kind, force, bits=bits, size=size)
     spec = _header(path, kind, size, bits, metadata, profile=profile)
+    if FORMATS[path.suffix.lower()].name == "OpenEXR":
+        begin_threads("OpenEXR")
     with _in_place(path, force) as temporary:
         if FORMATS[path.suffix.lower()].reserve:
             _reserve(temporary, bytes_needed=spec.image_bytes() * 3 // 2 + 1_000_000)
