@@ -13,24 +13,29 @@ from torch.multiprocessing.spawn import start_processes
 from mematte.train.muon import Muon, orthogonal
 
 
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(16, 48), (48, 16), (24, 24), (1, 5)])
-def test_all_singular_values_come_near_one(shape: tuple[int, int]) -> None:
+def test_all_singular_values_come_near_one(shape: tuple[int, int], precision: torch.dtype) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))
 
-    values = torch.linalg.svdvals(orthogonal(matrix))
+    values = torch.linalg.svdvals(orthogonal(matrix, precision))
 
     assert values.max() < 1.25
     assert values.median() > 0.65
 
 
-def test_the_iteration_is_the_published_one() -> None:
-    matrix = torch.randn(12, 30, generator=torch.Generator().manual_seed(1))
+@pytest.mark.parametrize("columns", [12, 17, 19, 30])
+def test_the_iteration_is_the_published_one(columns: int) -> None:
+    matrix = torch.randn(12, columns, generator=torch.Generator().manual_seed(1))
     plain = matrix / matrix.norm()
     for _ in range(5):
         square = plain @ plain.T
         plain = 3.4445 * plain + (-4.7750 * square + 2.0315 * square @ square) @ plain
 
     assert torch.allclose(orthogonal(matrix), plain, atol=1e-5)
+    in_half = orthogonal(matrix, torch.bfloat16)
+    assert in_half.dtype == torch.float32
+    assert 0 < (in_half - plain).norm() / plain.norm() < 0.1
 
 
 def test_updates_are_those_of_pytorch_s_muon() -> None:

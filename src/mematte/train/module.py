@@ -88,7 +88,8 @@ class MattingTraining(LightningModule):
 
     def configure_optimizers(self) -> Together:
         """Called by Lightning."""
-        optimiser = make_optimiser(self.network, self.recipe)
+        precision = torch.bfloat16 if self.trainer.precision == "bf16-mixed" else torch.float32
+        optimiser = make_optimiser(self.network, self.recipe, precision)
         self._peaks = [group["peak"] for group in optimiser.param_groups]
         return optimiser
 

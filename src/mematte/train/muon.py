@@ -19,14 +19,32 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 
 
-def orthogonal(matrices: Tensor) -> Tensor:
+def orthogonal(matrices: Tensor, precision: torch.dtype = torch.float32) -> Tensor:
     """The nearest matrices with all singular values near 1: (..., m, n) -> (..., m, n), by Newton-Schulz.
 
-    With m <= n only the (m, m) product of a matrix with itself is iterated: X_k = Q_k X_0.
+    Args:
+        matrices: of the precision of the result.
+        precision: of the products. bfloat16 changes the result by 2 % of its norm, which serves as well.
     """
     if matrices.shape[-2] > matrices.shape[-1]:
-        return orthogonal(matrices.mT).mT
-    start = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-7)
+        return orthogonal(matrices.mT, precision).mT
+    start = (matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-7)).to(precision)
+    # In half precision no factor: in the squares of squares small singular values would be lost.
+    by_factor = precision == torch.float32 and matrices.shape[-1] > 1.5 * matrices.shape[-2]
+    return (_iterated_factor(start) @ start if by_factor else _iterated(start)).to(matrices.dtype)
+
+
+def _iterated(matrices: Tensor) -> Tensor:
+    """X_k+1 = (a + b S + c S S) X_k with S = X_k X_k^T: (..., m, n) -> (..., m, n)."""
+    a, b, c = COEFFICIENTS
+    for _ in range(ITERATIONS):
+        square = matrices @ matrices.mT
+        matrices = a * matrices + (b * square + c * (square @ square)) @ matrices
+    return matrices
+
+
+def _iterated_factor(start: Tensor) -> Tensor:
+    """The same as X_k = Q_k X_0, which costs less for wide matrices: (..., m, n) -> the (..., m, m) Q."""
     square = start @ start.mT
     a, b, c = COEFFICIENTS
     factor = torch.eye(square.shape[-1], dtype=square.dtype, device=square.device)
@@ -36,8 +54,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
         factor = step @ factor
         if iteration + 1 < ITERATIONS:
             square = step @ square @ step
-    result: Tensor = factor @ start
-    return result
+    return factor
 
 
 class Muon(torch.optim.Optimizer):
@@ -51,6 +68,7 @@ class Muon(torch.optim.Optimizer):
         lr: size of the update, on AdamW's scale (its root mean square is 0.2 lr).
         weight_decay: decoupled, times lr.
         momentum: of the gradient; Nesterov.
+        precision: of the products that make an update orthogonal.
     """
 
     def __init__(
@@ -59,8 +77,10 @@ class Muon(torch.optim.Optimizer):
         lr: float = 1e-3,
         weight_decay: float = 0.0,
         momentum: float = 0.95,
+        precision: torch.dtype = torch.float32,
     ) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        self.precision = precision
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -97,7 +117,7 @@ class Muon(torch.optim.Optimizer):
             alike.setdefault(shapes[index], []).append(index)
         for shape, indices in alike.items():
             matrices = torch.stack([ahead[index].reshape(shape) for index in indices])
-            made = orthogonal(matrices) * (0.2 * max(shape) ** 0.5)
+            made = orthogonal(matrices, self.precision) * (0.2 * max(shape) ** 0.5)
             for index, matrix in zip(indices, made, strict=True):
                 directions[index].copy_(matrix.view_as(directions[index]))
         if ranks > 1:

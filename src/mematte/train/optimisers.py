@@ -39,10 +39,11 @@ class Together(torch.optim.Optimizer):
         self.param_groups = [group for each in self.optimisers for group in each.param_groups]
 
 
-def make_optimiser(network: MEMatte, recipe: Recipe) -> Together:
+def make_optimiser(network: MEMatte, recipe: Recipe, precision: torch.dtype = torch.float32) -> Together:
     """AdamW, or Muon for what is a matrix and AdamW for the rest; no decay on norms, biases and positions.
 
-    Every group has its peak rate in "peak": the run's rate at a step is that times `Recipe.rate_factor`.
+    `precision` is that of Muon's products. Every group has its peak rate in "peak": the run's rate at a step
+    is that times `Recipe.rate_factor`.
     """
     groups: dict[tuple[bool, bool, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
@@ -64,7 +65,7 @@ def make_optimiser(network: MEMatte, recipe: Recipe) -> Together:
             }
         )
     adamw = torch.optim.AdamW(others, betas=recipe.betas, fused=True)
-    return Together(Muon(matrices), adamw) if matrices else Together(adamw)
+    return Together(Muon(matrices, precision=precision), adamw) if matrices else Together(adamw)
 
 
 def _is_matrix(name: str, parameter: nn.Parameter) -> bool:
