@@ -24,6 +24,7 @@ from mematte.train import Crops, Recipe, changed, resumed, train
 from mematte.train.batches import Batches, CropBatch
 from mematte.train.checkpoints import WholeCheckpoints
 from mematte.train.module import MattingTraining
+from mematte.train.pace import STAGES
 from mematte.train.run import _place
 from mematte.train.sources import crop_source
 from mematte.train.start import Start
@@ -36,7 +37,8 @@ from .conftest import Discs
 def lines(folder: Path) -> list[dict[str, float]]:
     """log.jsonl without what depends on the clock."""
     read = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in ("crops_per_second", "waited")} for line in read]
+    clock = {"crops_per_second", "waited", *STAGES, "memory_gb"}
+    return [{k: v for k, v in line.items() if k not in clock} for line in read]
 
 
 def run(recipe: Recipe, folder: Path, source: Any = None) -> Path:
@@ -102,6 +104,20 @@ def test_how_weights_want_to_be_run_stays_when_they_are_tuned(
     assert below == [5000]
     fresh = load_weights(run(replace(recipe, steps=1), tmp_path / "fresh"))
     assert (fresh.enlarge_below, fresh.windows) == (0, "all")
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_every_line_of_the_log_says_where_the_time_went(
+    recipe: Recipe, tmp_path: Path, accumulate: int
+) -> None:
+    run(replace(recipe, accumulate=accumulate, log_every=3), tmp_path)
+
+    read = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert len(read) == 2
+    for line in read:
+        assert all(0 < line[stage] < 1 for stage in STAGES)
+        assert 0.5 < line["waited"] + sum(line[stage] for stage in STAGES) < 1.01
+        assert 0.05 < line["memory_gb"] < 50
 
 
 @pytest.mark.parametrize("frozen", [False, True])

@@ -17,6 +17,7 @@ from mematte.weights.load import RUN_WEIGHTS
 
 from .checkpoints import CHECKPOINT, WholeCheckpoints
 from .module import MattingTraining
+from .pace import Pace
 from .ranks import rank
 from .recipe import Recipe
 
@@ -33,6 +34,7 @@ class Progress(Callback):
         self._since = self._idle_since = time.monotonic()
         self._waited = 0.0
         self._crops = 0.0
+        self._pace = Pace()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The clock starts."""
@@ -42,20 +44,32 @@ class Progress(Callback):
                 _forget_lines_after(trainer.global_step, self.folder / LOG)
         self._since = self._idle_since = time.monotonic()
 
-    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """The batch is here: how long was it waited for?"""
+        self._pace.begin(pl_module.device)
         self._waited += time.monotonic() - self._idle_since
         self._crops += self.recipe.batch(trainer.global_step).count / self.recipe.accumulate
+
+    def on_before_backward(self, *_: Any) -> None:
+        """The loss is known."""
+        self._pace.mark()
+
+    def on_after_backward(self, *_: Any) -> None:
+        """The gradients are there."""
+        self._pace.mark()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Report, and write the weights beside a checkpoint."""
+        self._pace.mark()
         module = cast(MattingTraining, pl_module)
         step = trainer.global_step
         whole = (batch_idx + 1) % self.recipe.accumulate == 0
-        if whole and step % self.recipe.log_every == 0 and rank() == 0:
-            self._report(trainer, module.figures())
+        if whole and step % self.recipe.log_every == 0:
+            pace, self._pace = self._pace, Pace()
+            if rank() == 0:
+                self._report(trainer, module.figures(), pace)
         if whole and step % self.recipe.save_every == 0 and rank() == 0:
             self._save_weights(module)
         self._idle_since = time.monotonic()
@@ -74,10 +88,11 @@ class Progress(Callback):
                     f"{self.checkpoints.failure}. Make room and go on: mematte train --resume {self.folder}"
                 )
 
-    def _report(self, trainer: Trainer, figures: dict[str, float]) -> None:
+    def _report(self, trainer: Trainer, figures: dict[str, float], pace: Pace) -> None:
         now = time.monotonic()
         seconds, self._since = now - self._since, now
         figures |= {"crops_per_second": self._crops / seconds, "waited": self._waited / seconds}
+        figures |= pace.figures(seconds)
         self._crops, self._waited = 0.0, 0.0
         for logger in trainer.loggers:
             logger.log_metrics(
