@@ -192,6 +192,15 @@ def test_masked_attention_and_its_gradient_are_as_defined_whatever_the_groups(
         )
 
 
+def test_masked_attention_of_thousands_is_no_sum_beyond_float16() -> None:
+    query, key = (random(1, 1, 4096, 4, seed=seed).half() * 0.01 for seed in range(2))
+    value = torch.full((1, 1, 4096, 4), 24.0).half()
+
+    attended = masked.masked_attention(query, key, value, torch.ones(1, 4096))
+
+    torch.testing.assert_close(attended, value, rtol=1e-2, atol=0)
+
+
 def test_masked_attention_keeps_no_scores_for_the_backward_pass() -> None:
     tokens = 64
     query, key, value = (random(1, 2, tokens, 4, seed=seed).requires_grad_() for seed in range(3))

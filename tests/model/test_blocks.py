@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 
 import pytest
 import torch
@@ -92,7 +93,9 @@ def test_a_depthwise_convolution_stays_in_float32_where_a_cpu_trains_in_mixed_pr
         mixed = mix(maps)
         (ours,) = torch.autograd.grad(mixed.float().square().sum(), mix.weight)
 
-    assert mixed.dtype == torch.bfloat16
+        halved = deepcopy(mix).to(torch.bfloat16)(maps)
+
+    assert mixed.dtype == halved.dtype == torch.bfloat16
     exact = mix(maps.float())
     rounded = exact.to(torch.bfloat16).float()
     assert torch.equal(mixed.float(), rounded)

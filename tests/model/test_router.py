@@ -114,3 +114,12 @@ def test_the_gradient_of_a_decision_is_limited() -> None:
 
     # The soft decision's derivative at even odds is 1/4 per score.
     assert scores.grad[0, :, 0].tolist() == pytest.approx([4 / 8 / 4] + [0.01 / 4] * 7)
+
+
+def test_the_limit_is_that_of_a_loss_that_was_scaled() -> None:
+    scores = torch.zeros(1, 8, 2, requires_grad=True)
+
+    scaled = gumbel(scores.log_softmax(-1), noise=0, gradient_scale=torch.tensor(1024.0))
+    (1024 * scaled * torch.tensor([1e6] + [0.01] * 7)).sum().backward()
+
+    assert (scores.grad[0, :, 0] / 1024).tolist() == pytest.approx([4 / 8 / 4] + [0.01 / 4] * 7)

@@ -85,6 +85,21 @@ def test_what_does_not_fit_is_refused_with_the_largest_that_does(recipe: Recipe)
     check_memory(need, replace(run, accumulate=4), available=10_000_000_000, ranks=1, where="the cpu")
 
 
+def test_many_small_crops_count_too(recipe: Recipe) -> None:
+    run = replace(recipe, crops=(Crops(512, 1), Crops(256, 64)))
+    need = Need(fixed=0, per_crop=1_000_000_000)
+
+    with pytest.raises(
+        TrainingError, match=r"20\.0 GB for 64 crops of 256 px.* 32: set accumulate=2"
+    ) as caught:
+        check_memory(need, replace(run, crops=(Crops(512, 8), Crops(256, 64))), 10**10, 1, "the cpu")
+
+    assert "accumulate=2" in str(caught.value)
+    with pytest.raises(TrainingError, match="set crops to counts of many equal parts"):
+        check_memory(need, run, available=10**10, ranks=1, where="the cpu")
+    check_memory(need, run, available=2 * 10**10, ranks=1, where="the cpu")
+
+
 def test_where_not_even_one_fits_accumulation_is_no_advice(recipe: Recipe) -> None:
     with pytest.raises(TrainingError, match="Not even one fits"):
         check_memory(Need(10**9, 10**9), recipe, available=10**9, ranks=1, where="the cpu")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from mematte.errors import TrainingError
@@ -148,6 +149,17 @@ def test_batches_are_of_each_kind_as_often_as_it_says(recipe: Recipe) -> None:
 
     assert kinds.count(64) / 2000 == pytest.approx(0.75, abs=0.03)
     assert kinds == [run.batch(step).size_px for step in range(2000)]
+
+
+def test_the_kind_of_a_batch_says_nothing_of_its_crops(recipe: Recipe) -> None:
+    both = replace(recipe, crops=(Crops(96, 2), Crops(128, 2)))
+    first_draws = {96: [], 128: []}
+    for step in range(200):
+        chance = np.random.default_rng([both.seed, step, 0]).random()  # of the step's first crop
+        first_draws[both.batch(step).size_px].append(chance)
+
+    means = [np.mean(draws) for draws in first_draws.values()]
+    assert means == pytest.approx([0.5, 0.5], abs=0.1)
 
 
 def test_the_record_in_the_weights_names_no_folders(recipe: Recipe) -> None:

@@ -85,11 +85,11 @@ def without_alpha(picture: Bytes) -> tuple[Bytes, Bytes]:
 
 
 def shrink_cutout(colour: Bytes, alpha: Bytes, longest_px: int) -> Bytes:
-    """(H, W, 3) and (H, W) -> RGBA of limited size, in which colours count by their alpha.
+    """(H, W, 3) and (H, W) -> RGBA of limited size (0: as it is), in which colours count by their alpha.
 
     What lies hidden where alpha is 0, often black, must not mix into the edge.
     """
-    if max(alpha.shape) <= longest_px:
+    if not longest_px or max(alpha.shape) <= longest_px:
         return with_alpha(colour, alpha)
     weighted = cv2.multiply(colour, cv2.merge([alpha] * 3), dtype=cv2.CV_16U)
     total = shrink(cast(Bytes, weighted), longest_px).astype(np.float32)

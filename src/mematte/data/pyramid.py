@@ -79,5 +79,7 @@ class Pyramid:
         source = self.levels[level]
         level_scale = source.shape[1] / self.levels[0].shape[1]
         matrix = view.matrix(size_px, level_scale)
+        if min(source.shape[:2]) == 1:
+            border = cv2.BORDER_REPLICATE  # OpenCV would look for the other side of a mirror for ever
         crop = cv2.warpAffine(source, matrix, (size_px, size_px), flags=interpolation, borderMode=border)
         return cast(Bytes, crop)

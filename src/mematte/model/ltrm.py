@@ -22,7 +22,9 @@ class Depthwise(nn.Conv2d):
         if maps.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
             return super().forward(maps)
         with torch.autocast("cpu", enabled=False):
-            return super().forward(maps.float()).to(maps.dtype)
+            bias = None if self.bias is None else self.bias.float()
+            mixed: Tensor = self._conv_forward(maps.float(), self.weight.float(), bias)
+            return mixed.to(maps.dtype)
 
 
 class TokenRefinement(nn.Module):

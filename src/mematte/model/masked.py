@@ -59,8 +59,10 @@ class _Masked(torch.autograd.Function):
             weights = _seen(weights.sub_(largest).exp_(), decision[part])
             sums.append(weights.sum(dim=2, keepdim=True) + EPS)
             logs.append(largest + sums[-1].log())
-            of_all = value[part].sum(dim=1, keepdim=True, dtype=weights.dtype) * (EPS / value.shape[1])
-            attended[part] = (weights.to(value.dtype) @ value[part] + of_all) / sums[-1]
+            small = EPS / (value.shape[1] * sums[-1])
+            of_all = small * value[part].sum(dim=1, keepdim=True, dtype=weights.dtype)
+            # Weights of sum 1, before they are rounded: in float16 greater ones could sum to infinity.
+            attended[part] = (weights / sums[-1]).to(value.dtype) @ value[part] + of_all
         ctx.save_for_backward(query, key, value, decision, torch.cat(sums), torch.cat(logs))
         return attended
 

@@ -69,6 +69,7 @@ def gumbel(
     temperature: float = 1.0,
     noise: float = 1.0,
     generator: torch.Generator | None = None,
+    gradient_scale: Tensor | float = 1.0,
 ) -> Tensor:
     """A random hard decision with the gradient of the soft one (straight-through Gumbel-softmax).
 
@@ -79,6 +80,8 @@ def gumbel(
             give all tokens the target share meet the constraint, yet choose nobody by `argmax`. Towards 0
             the decision becomes the `argmax` that inference takes, and routers have to choose.
         generator: of the noise, on the scores' device; None: PyTorch's own.
+        gradient_scale: what the loss is multiplied by before its gradient is taken, for the sake of float16,
+            or because it is one of several parts.
 
     Returns:
         (B, N) floats, exactly 0 or 1; 1 = attend.
@@ -92,7 +95,7 @@ def gumbel(
     if soft.requires_grad:
         # Where hardly anyone attends, one more token would change everything: a gradient thousands of times
         # the usual, which would drown all else that the batch has to teach.
-        limit = DECISION_GRADIENT_LIMIT / soft.numel()
+        limit = DECISION_GRADIENT_LIMIT / soft.numel() * gradient_scale
         soft.register_hook(lambda gradient: gradient.clamp(-limit, limit))
     hard = argmax(scores).to(soft.dtype)
     return hard + (soft - soft.detach())  # the bracket is exactly 0, and all of the gradient

@@ -15,7 +15,7 @@ from mematte.model import MEMatte, gumbel
 from mematte.model.masked import scores_at_once
 
 from .losses import matting_losses
-from .recipe import Recipe
+from .recipe import Crops, Recipe
 
 # Gradients that are alive at the same time, the allocator's rounding, a loader's queue.
 MARGIN = 1.25
@@ -28,13 +28,13 @@ class Need:
     fixed: int  # weights, gradients, optimiser, average, teacher, scores in passing
     per_crop: int  # what the backward pass keeps of one crop of the largest size
 
-    def of(self, crops: int) -> int:
-        """Bytes with so many crops at once."""
-        return int(MARGIN * (self.fixed + crops * self.per_crop))
+    def of(self, crops: int, area: float = 1.0) -> int:
+        """Bytes with so many crops at once, of `area` times that of the largest size."""
+        return int(MARGIN * (self.fixed + crops * area * self.per_crop))
 
-    def largest(self, available: int) -> int:
+    def largest(self, available: int, area: float = 1.0) -> int:
         """Crops that fit into so many bytes."""
-        return max(0, int((available / MARGIN - self.fixed) // self.per_crop))
+        return max(0, int((available / MARGIN - self.fixed) // (area * self.per_crop)))
 
 
 def measure_need(network: MEMatte, recipe: Recipe, half: bool, teacher: bool, device: str = "cpu") -> Need:
@@ -44,7 +44,7 @@ def measure_need(network: MEMatte, recipe: Recipe, half: bool, teacher: bool, de
     states = 2 if recipe.optimiser == "adamw" else 1.3
     fixed = int(weights * (3 + states + (1 if teacher else 0)))
     size_px = max(crops.size_px for crops in recipe.crops)
-    small_px = min(size_px, 128)
+    small_px = min(size_px, 224)  # a whole window: of a smaller crop the most would be padding
     kept = _kept_bytes(network, small_px)
     per_crop = kept * size_px**2 / small_px**2
     dense = network.spec.blocks.count("G") * network.spec.heads
@@ -61,20 +61,34 @@ def check_memory(need: Need, recipe: Recipe, available: int, ranks: int, where: 
     Raises:
         TrainingError: says what it needs, what there is, and the largest batch that fits.
     """
-    largest = max(recipe.crops, key=lambda crops: crops.size_px)
-    at_once = largest.count // (recipe.accumulate * ranks)
-    if need.of(at_once) <= available:
+    largest_px = max(crops.size_px for crops in recipe.crops)
+
+    def fitting(crops: Crops) -> int:
+        return need.largest(available, (crops.size_px / largest_px) ** 2)
+
+    most = max(recipe.crops, key=lambda crops: crops.count * crops.size_px**2)
+    at_once = most.count // (recipe.accumulate * ranks)
+    if at_once <= fitting(most):
         return
-    fits = need.largest(available)
-    gigabytes = f"{need.of(at_once) / 1e9:.1f} GB for {at_once} crops of {largest.size_px} px at once"
-    if fits < 1:
-        advice = f"Not even one fits: use crops smaller than {largest.size_px} px or a smaller network."
-    else:
-        divisors = (n for n in range(1, largest.count + 1) if largest.count % (n * ranks) == 0)
-        parts = next(n for n in divisors if largest.count // (n * ranks) <= fits)
-        advice = (
-            f"The largest that fits is {fits}: set accumulate={parts}, which gives the same batch in parts."
+    needed = need.of(at_once, (most.size_px / largest_px) ** 2)
+    gigabytes = f"{needed / 1e9:.1f} GB for {at_once} crops of {most.size_px} px at once"
+    parts = [
+        parts
+        for parts in range(1, most.count + 1)
+        if all(
+            crops.count % (parts * ranks) == 0 and crops.count // (parts * ranks) <= fitting(crops)
+            for crops in recipe.crops
         )
+    ]
+    if fitting(most) < 1:
+        advice = f"Not even one fits: use crops smaller than {most.size_px} px or a smaller network."
+    elif parts:
+        advice = (
+            f"The largest that fits is {fitting(most)}: set accumulate={parts[0]}, which makes the batch of "
+            "parts."
+        )
+    else:
+        advice = f"The largest that fits is {fitting(most)}: set crops to counts of many equal parts."
     raise TrainingError(
         f"Training needs about {gigabytes}, and {where} has {available / 1e9:.1f} GB. {advice}"
     )

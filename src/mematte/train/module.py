@@ -36,6 +36,26 @@ from .start import Start
 log = logging.getLogger("mematte.train")
 
 
+def kind_of(recipe: Recipe) -> str:
+    """What a checkpoint has to be of, to go on from it."""
+    spec = recipe.spec
+    return f"{spec.name} ({spec.channels} channels, {spec.blocks}), {recipe.optimiser}"
+
+
+def check_kind(checkpoint: dict[str, Any], recipe: Recipe) -> None:
+    """Refuse a checkpoint of another network or optimiser.
+
+    Raises:
+        TrainingError: says both.
+    """
+    found, wanted = checkpoint.get("mematte"), kind_of(recipe)
+    if found != wanted:
+        raise TrainingError(
+            f"The checkpoint is of {found}, the recipe asks for {wanted}. Begin another run from its "
+            "weights, with start=, instead of resuming this one."
+        )
+
+
 class MattingTraining(LightningModule):
     """A network, its moving average, and the step that moves both on."""
 
@@ -72,6 +92,7 @@ class MattingTraining(LightningModule):
         self._peaks: list[float] = []
         self._sums: dict[str, Tensor] = {}
         self._parts = 0
+        self._scaler: Any = None  # of losses, where float16 is trained in
         self._norm = torch.zeros(())
         self._is_finite = True
 
@@ -95,26 +116,21 @@ class MattingTraining(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What a checkpoint is of."""
-        checkpoint["mematte"] = self._kind()
+        checkpoint["mematte"] = kind_of(self.recipe)
         checkpoint["minutes"] = self.minutes_spent()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse what is of something else.
+        """Refuse what is of something else; begin with the first part of a step.
 
         Raises:
             TrainingError: the network or the optimiser is another one; says both.
         """
-        found, wanted = checkpoint.get("mematte"), self._kind()
-        if found != wanted:
-            raise TrainingError(
-                f"The checkpoint is of {found}, the recipe asks for {wanted}. Begin another run from its "
-                "weights, with start=, instead of resuming this one."
-            )
+        check_kind(checkpoint, self.recipe)
         self._spent = checkpoint.get("minutes", 0.0)
-
-    def _kind(self) -> str:
-        spec = self.recipe.spec
-        return f"{spec.name} ({spec.channels} channels, {spec.blocks}), {self.recipe.optimiser}"
+        # Lightning counts parts. Of a run that is to have others now, its count would begin within a step.
+        parts = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+        shift = checkpoint["global_step"] * self.recipe.accumulate - parts["ready"]
+        parts.update({moment: count + shift for moment, count in parts.items()})
 
     def train_dataloader(self) -> DataLoader[Any]:
         """From the step on that the run has reached. On a CPU the cores have enough to do without workers."""
@@ -132,6 +148,7 @@ class MattingTraining(LightningModule):
 
     def on_fit_start(self) -> None:
         """The teacher follows the network to its device; processes on a CPU have a core each."""
+        self._scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         if self.device.type == "cpu" and ranks() > 1:
             torch.set_num_threads(1)
         for teacher in self._teacher:
@@ -141,10 +158,11 @@ class MattingTraining(LightningModule):
         """The clock of a run of so many minutes starts."""
         self._began = time.monotonic()
 
-    def on_train_batch_start(self, *_: Any) -> None:
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set the rates of this step; the recipe's word counts, not that of a checkpoint."""
         self._progress = self._progress_now()
-        if self.recipe.minutes and self._progress >= 1:
+        is_last_part = (batch_idx + 1) % self.recipe.accumulate == 0
+        if self.recipe.minutes and self._progress >= 1 and is_last_part:
             self.trainer.should_stop = True  # after this step
         optimiser = cast(Together, self.optimizers(use_pl_optimizer=False))
         factor = self.recipe.rate_factor(self.global_step, self._progress)
@@ -191,7 +209,13 @@ class MattingTraining(LightningModule):
         seed = np.random.SeedSequence([self.recipe.seed, self.global_step, part, rank()])
         generator = torch.Generator(self.device)
         generator.manual_seed(int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1)))
-        return partial(gumbel, noise=self.recipe.routing_noise(self._progress), generator=generator)
+        noise, scale = self.recipe.routing_noise(self._progress), self._gradient_scale()
+        return partial(gumbel, noise=noise, generator=generator, gradient_scale=scale)
+
+    def _gradient_scale(self) -> Tensor:
+        """What Lightning multiplies a part's loss by: float16 scales it up, parts share one step."""
+        one = torch.ones((), device=self.device)
+        return (one if self._scaler is None else self._scaler.scale(one)) / self.recipe.accumulate
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
         """Clip; where the gradient is not finite, drop it, so that the optimisers leave the weights alone."""

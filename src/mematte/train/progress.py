@@ -16,6 +16,7 @@ from mematte.weights import save_weights
 from mematte.weights.load import RUN_WEIGHTS
 
 from .checkpoints import CHECKPOINT, WholeCheckpoints
+from .loggers import log_figures
 from .module import MattingTraining
 from .pace import Pace
 from .ranks import rank
@@ -27,7 +28,10 @@ LOG = "log.jsonl"
 
 
 class Progress(Callback):
-    """Every so many steps a line in log.jsonl and TensorBoard; beside every checkpoint the weights."""
+    """As often as the recipe says: a line in log.jsonl and TensorBoard; a checkpoint and the weights.
+
+    Not Lightning's `ModelCheckpoint`: resumed, that saves again after the first part of the next step.
+    """
 
     def __init__(self, recipe: Recipe, folder: Path, checkpoints: WholeCheckpoints) -> None:
         self.recipe, self.folder, self.checkpoints = recipe, folder, checkpoints
@@ -40,8 +44,8 @@ class Progress(Callback):
         """The clock starts."""
         if trainer.global_step:
             log.info("going on from step %d of %d", trainer.global_step, self.recipe.steps)
-            if rank() == 0:
-                _forget_lines_after(trainer.global_step, self.folder / LOG)
+        if rank() == 0 and (self.folder / LOG).exists():
+            _forget_lines_after(trainer.global_step, self.folder / LOG)
         self._since = self._idle_since = time.monotonic()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
@@ -70,8 +74,10 @@ class Progress(Callback):
             pace, self._pace = self._pace, Pace()
             if rank() == 0:
                 self._report(trainer, module.figures(), pace)
-        if whole and step % self.recipe.save_every == 0 and rank() == 0:
-            self._save_weights(module)
+        if whole and step % self.recipe.save_every == 0:
+            trainer.save_checkpoint(self.folder / CHECKPOINT, weights_only=False)
+            if rank() == 0:
+                self._save_weights(module)
         self._idle_since = time.monotonic()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -80,7 +86,7 @@ class Progress(Callback):
         Raises:
             OutputError: the last checkpoint could not be written.
         """
-        trainer.save_checkpoint(self.folder / CHECKPOINT)
+        trainer.save_checkpoint(self.folder / CHECKPOINT, weights_only=False)
         if rank() == 0:
             self._save_weights(cast(MattingTraining, pl_module))
             if self.checkpoints.failure:
@@ -94,10 +100,7 @@ class Progress(Callback):
         figures |= {"crops_per_second": self._crops / seconds, "waited": self._waited / seconds}
         figures |= pace.figures(seconds)
         self._crops, self._waited = 0.0, 0.0
-        for logger in trainer.loggers:
-            logger.log_metrics(
-                {f"train/{name}": value for name, value in figures.items()}, trainer.global_step
-            )
+        log_figures(trainer, {f"train/{name}": value for name, value in figures.items()})
         rounded = {name: float(f"{value:.5g}") for name, value in figures.items()}
         try:
             with (self.folder / LOG).open("a") as file:

@@ -118,7 +118,8 @@ class Recipe:
         """What a step's batch is made of; the same in every process."""
         if len(self.crops) == 1:
             return self.crops[0]
-        rng = np.random.default_rng([self.seed, self.showing(step)[0]])
+        # Not a crop's generator: without a last number this would be that of the step's first.
+        rng = np.random.default_rng([self.seed, self.showing(step)[0], 2**32 - 1])
         chances = np.array([crops.probability for crops in self.crops])
         return self.crops[int(rng.choice(len(self.crops), p=chances / chances.sum()))]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -13,7 +15,6 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
@@ -26,12 +27,14 @@ from mematte.weights.load import RUN_WEIGHTS
 from .batches import Source
 from .checkpoints import CHECKPOINT, WholeCheckpoints
 from .memory import available_bytes, check_memory, measure_need
-from .module import MattingTraining
+from .module import MattingTraining, check_kind
 from .progress import Progress
 from .recipe import Recipe, from_json, to_json
 from .sources import crop_source
 from .start import frozen_teacher, starting_point
 from .validation import Validation
+
+log = logging.getLogger("mematte.train")
 
 RECIPE = "recipe.json"
 
@@ -69,11 +72,15 @@ def train(
     """
     recipe.check()
     placement = _place(device, devices)
+    if not (devices or placement.started_outside):
+        placement = _divided(recipe, placement)
     devices, ranks = placement.devices, placement.devices * placement.nodes
     accelerator = placement.device.type
     _check_division(recipe, ranks)
-    _check_has_steps_left(folder, recipe)
-    _prepare(folder, recipe)
+    if recipe.sync_batchnorm and accelerator == "cpu":
+        raise TrainingError("sync_batchnorm=true joins the statistics of several GPUs; a CPU cannot do it.")
+    _check_goes_on(folder, recipe)
+    _make(folder)
 
     start = starting_point(recipe)
     teacher = frozen_teacher(recipe)
@@ -88,13 +95,6 @@ def train(
     forks = accelerator == "cpu" and devices > 1 and not placement.started_outside
     checkpoints = WholeCheckpoints()
     callbacks: list[Callback] = [
-        ModelCheckpoint(
-            folder,
-            CHECKPOINT.removesuffix(".ckpt"),
-            every_n_train_steps=recipe.save_every,
-            save_on_train_epoch_end=False,
-            enable_version_counter=False,
-        ),
         Progress(recipe, folder, checkpoints),
     ]
     if recipe.validation:
@@ -113,6 +113,7 @@ def train(
         plugins=[checkpoints],
         log_every_n_steps=recipe.log_every,
         default_root_dir=folder,
+        enable_checkpointing=False,  # Progress does it
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
@@ -122,6 +123,9 @@ def train(
     checkpoint = folder / CHECKPOINT
     source = source or crop_source(recipe, start.enlarge_below)
     module = MattingTraining(recipe, start, source, teacher, workers)
+    _write_recipe(
+        folder, recipe
+    )  # now that nothing is left to be refused: it is what the folder goes on with
     try:
         with _one_thread() if forks else nullcontext(), warnings.catch_warnings():
             # Batches counts its steps itself, and knows how many workers it needs; frozen statistics are
@@ -186,6 +190,11 @@ def _place(device: str, devices: int) -> _Placement:
             f"{device} is one GPU, and the run is to have {ranks} processes. Say --device cuda, and with "
             "CUDA_VISIBLE_DEVICES which GPUs there are."
         )
+    if chosen.type == "cuda" and placement.devices > torch.cuda.device_count():
+        raise TrainingError(
+            f"{placement.devices} processes want a GPU each, and there are {torch.cuda.device_count()}. "
+            "Say --devices N."
+        )
     if chosen.type == "cpu" and placement.devices > 1 and not (CAN_FORK or placement.started_outside):
         raise TrainingError(
             f"This system cannot fork, so that there is one process, not {placement.devices}: --devices 1."
@@ -219,8 +228,22 @@ def _check_division(recipe: Recipe, processes: int) -> None:
             )
 
 
-def _check_has_steps_left(folder: Path, recipe: Recipe) -> None:
-    """A run that is past its last step would be given a recipe that it has not followed."""
+def _divided(recipe: Recipe, placement: _Placement) -> _Placement:
+    """With as many of the processes as every batch can be divided among."""
+    counts = [crops.count // recipe.accumulate for crops in recipe.crops]
+    fitting = max(n for n in range(1, placement.devices + 1) if not any(count % n for count in counts))
+    if fitting < placement.devices:
+        crops = " or ".join(str(count) for count in sorted(set(counts)))
+        log.info("%d processes of %d: more cannot share %s crops", fitting, placement.devices, crops)
+    return placement._replace(devices=fitting)
+
+
+def _check_goes_on(folder: Path, recipe: Recipe) -> None:
+    """A run that is past its last step, or of another network, would get a recipe that it has not followed.
+
+    Raises:
+        TrainingError: it is.
+    """
     if not (folder / CHECKPOINT).exists():
         return
     try:
@@ -228,6 +251,7 @@ def _check_has_steps_left(folder: Path, recipe: Recipe) -> None:
         step = read["global_step"]
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError):
         return  # whoever goes on from it says what is wrong with it
+    check_kind(read, recipe)
     if step > recipe.steps:
         raise TrainingError(f"{folder} is at step {step} already, past steps={recipe.steps}. Give it more.")
 
@@ -243,10 +267,19 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _prepare(folder: Path, recipe: Recipe) -> None:
-    """Make the folder and write down what is run in it."""
+def _make(folder: Path) -> None:
+    """Make the folder, if it is not there and can be written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(f"{folder} cannot hold a run: {error.strerror}.") from error
+
+
+def _write_recipe(folder: Path, recipe: Recipe) -> None:
+    """Write down what is run in the folder."""
+    try:
         partial = folder / f".{RECIPE}.partial-{os.getpid()}"
         partial.write_text(to_json(recipe))
         partial.replace(folder / RECIPE)

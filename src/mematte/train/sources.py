@@ -9,6 +9,7 @@ from mematte.data.crops import CropSource
 from mematte.data.foregrounds import load_foregrounds
 from mematte.data.procedural import MatteBank
 from mematte.data.published import PublishedCrops
+from mematte.data.shelf import DEFAULT_MEMORY_BYTES
 from mematte.errors import DataError, TrainingError
 
 from .batches import Source
@@ -42,10 +43,18 @@ def crop_source(recipe: Recipe, enlarge_below: int = 0) -> Source:
                 f"augmentation={recipe.augmentation} composes foregrounds=DIR over backgrounds=DIR; photos "
                 "and drawn mattes are for augmentation=photographic."
             )
-        cut_outs, behind = load_foregrounds(foregrounds), BackgroundLibrary.load(backgrounds)
-        if recipe.augmentation == "published":
-            return PublishedCrops(cut_outs, behind)
-        return RawSource(cut_outs, behind)
+        if not (foregrounds and backgrounds):
+            missing = "backgrounds" if foregrounds else "foregrounds"
+            raise DataError(
+                f"augmentation={recipe.augmentation} composes foregrounds=DIR over backgrounds=DIR, and no "
+                f"{missing} are named."
+            )
+        published = recipe.augmentation == "published"
+        sizes = {"longest_px": 0} if published else {}  # as they are
+        cut_outs = load_foregrounds(foregrounds, memory_bytes=DEFAULT_MEMORY_BYTES // 2, **sizes)
+        rest = DEFAULT_MEMORY_BYTES - cut_outs.memory_bytes
+        behind = BackgroundLibrary.load(backgrounds, memory_bytes=rest, **sizes)
+        return PublishedCrops(cut_outs, behind) if published else RawSource(cut_outs, behind)
     return CropSource(
         foregrounds,
         backgrounds,

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from mematte.data.layouts import find_pairs
 from mematte.engine import Engine, Matte
 from mematte.engine.routes import draw_routes
-from mematte.errors import DataError
+from mematte.errors import DataError, OutputError
 from mematte.eval import Scores, eight_bit, score
 from mematte.image import as_mask
 from mematte.weights import save_weights
 
+from .loggers import for_each_logger, log_figures
 from .ranks import rank, ranks
 
 if TYPE_CHECKING:
@@ -68,7 +69,10 @@ class Validation(Callback):
         )  # fmt: skip
         if scores.sad < self._best:
             self._best = scores.sad
-            save_weights(module.averaged_weights(), self.folder / BEST, overwrite=True)
+            try:
+                save_weights(module.averaged_weights(), self.folder / BEST, overwrite=True)
+            except OutputError as error:  # the run is worth more than its best weights so far
+                log.error("%s", error)
 
     def validate(self, trainer: Trainer, module: MattingTraining) -> Scores:
         """Score the averaged network; logs the figures, the first pictures and how many tokens attend."""
@@ -91,10 +95,7 @@ class Validation(Callback):
             torch.distributed.all_reduce(total)
         means = (total[:-1] / total[-1]).tolist()
         figures = dict(zip(names + routed, means, strict=True))
-        for logger in trainer.loggers:
-            logger.log_metrics(
-                {f"validation/{name}": value for name, value in figures.items()}, step=trainer.global_step
-            )
+        log_figures(trainer, {f"validation/{name}": value for name, value in figures.items()})
         return Scores(*means[: len(names)])
 
     def state_dict(self) -> dict[str, Any]:
@@ -110,7 +111,8 @@ class Validation(Callback):
         pictures = {"alpha": eight_bit(matte.alpha)}
         if matte.routings:
             pictures["routes"] = draw_routes(matte.picture, matte.routings, matte.report)
-        for logger in trainer.loggers:
+
+        def show(logger: Logger) -> None:
             if isinstance(logger, TensorBoardLogger):
                 for kind, pixels in pictures.items():
                     logger.experiment.add_image(
@@ -119,3 +121,5 @@ class Validation(Callback):
                         trainer.global_step,
                         dataformats="HW" if pixels.ndim == 2 else "HWC",
                     )
+
+        for_each_logger(trainer, show)
