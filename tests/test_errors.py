@@ -4,10 +4,12 @@ import pickle
 
 import pytest
 
-from mematte.errors import OutputError, SizeMismatchError
+from mematte.errors import BudgetError, OutputError, SizeMismatchError
 
 
-@pytest.mark.parametrize("error", [SizeMismatchError((1, 2), (3, 4)), OutputError("no room")])
+@pytest.mark.parametrize(
+    "error", [SizeMismatchError((1, 2), (3, 4)), BudgetError((1, 2), 3, 4, 2), OutputError("no room")]
+)
 def test_errors_travel_between_processes(error: Exception) -> None:
     arrived = pickle.loads(pickle.dumps(error))
 

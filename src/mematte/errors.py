@@ -19,6 +19,8 @@ that a caller would expect (`ValueError`, `OSError`, ...), so code that knows no
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class MatteError(Exception):
     """Root of every error that a user of `mematte` can cause."""
@@ -84,13 +86,21 @@ class DeviceError(MatteError, RuntimeError):
 class BudgetError(DeviceError):
     """A picture cannot be matted within the memory asked for. Sizes are (height, width), memory is bytes."""
 
-    def __init__(self, size: tuple[int, int], memory: int, least: int) -> None:
-        self.least = least
+    def __init__(self, size: tuple[int, int], memory: int, least: int, enlarged: int = 1) -> None:
+        """`enlarged`: times its size that the picture is shown at."""
+        self.size, self.memory, self.least, self.enlarged = size, memory, least, enlarged
         megabytes = -(-least // 10**7) * 10  # upwards, so that what is said suffices
-        super().__init__(
-            f"{size[1]}x{size[0]} px do not fit into {memory / 1e6:,.0f} MB. The least is {megabytes:,} MB: "
-            f"use --memory {megabytes}MB or more, or a smaller network."
+        shown, smaller = (
+            (f", shown at {enlarged} times their size,", "--enlarge 1, ") if enlarged > 1 else ("", "")
         )
+        super().__init__(
+            f"{size[1]}x{size[0]} px{shown} do not fit into {memory / 1e6:,.0f} MB. The least is "
+            f"{megabytes:,} MB: use --memory {megabytes}MB or more, {smaller}or a smaller network."
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Made again from the sizes, not from the message: errors travel between processes."""
+        return type(self), (self.size, self.memory, self.least, self.enlarged)
 
 
 class MatteWarning(UserWarning):

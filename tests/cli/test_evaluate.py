@@ -183,6 +183,11 @@ def test_a_damaged_picture_makes_the_status_1_and_is_named(evaluate: Run, discs:
         (("--table", "t.xls"), 1, "t.xls: a table needs a name that ends in"),
         (("--weights", "tinny"), 1, "Did you mean 'tiny'?"),
         (("--html", "set/image"), 1, "holds pictures that are read"),
+        (("--scores", "set/image/small.png", "--force"), 1, "is one of the inputs and would be lost"),
+        (("--scores", "u.json", "--table", "u.json"), 1, "u.json is named for two outputs"),
+        (("--method", "knn", "--weights", "small"), 2, "--weights is for the network; with --method knn"),
+        (("--predictions", "set/alpha", "--memory", "1GB"), 2, "with --predictions there is none"),
+        (("--processes", 2, "--memory", "9999TB"), 1, "--memory 9,999,000.0 GB is more than"),
     ],
 )
 @pytest.mark.usefixtures("discs")
@@ -195,6 +200,15 @@ def test_what_makes_no_sense_is_one_line(
     assert message in result.message
     assert "Traceback" not in result.err
     assert sorted(folder.rglob("*")) == before
+
+
+def test_weights_are_not_written_over(evaluate: Run, network: Path) -> None:
+    before = network.read_bytes()
+
+    result = evaluate("--scores", network, "--force")
+
+    assert "is one of the inputs and would be lost" in result.message
+    assert network.read_bytes() == before
 
 
 def test_an_empty_folder_is_one_line_on_stderr(run: Run, folder: Path) -> None:

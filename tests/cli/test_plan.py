@@ -164,6 +164,8 @@ def test_a_trimap_of_another_picture_or_of_none_is_refused(plan: Run) -> None:
     cv2.imwrite("other.png", np.full((40, 50), 128, np.uint8))
 
     of_another, of_none = plan("photo.png", "other.png"), plan("300x200", "other.png")
+    twice = plan("photo.png", "photo_trimap.png", "--unknown", 0.5)
+    assert (twice.status, "leave out --unknown" in twice.message) == (2, True)
 
     assert (of_another.status, of_none.status) == (1, 2)
     assert "50x40" in of_another.message

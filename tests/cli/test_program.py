@@ -14,6 +14,7 @@ import pytest
 
 import mematte
 from mematte.cli import main
+from mematte.cli.messages import Messages
 
 from .conftest import Run, contents
 
@@ -139,6 +140,52 @@ def test_ctrl_c_while_the_network_runs_leaves_nothing(folder: Path, network: Pat
     assert process.returncode == 130
     assert "Traceback" not in err
     assert contents(folder) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP"])
+def test_a_program_that_is_ended_while_writing_leaves_nothing(
+    folder: Path, network: Path, number: str
+) -> None:
+    program = """
+        import time
+        from mematte.cli import main
+        from mematte.image import write
+
+        def check(*_):  # the temporary file is complete at this moment, but not in its place
+            print("written", flush=True)
+            time.sleep(60)
+
+        write._check_written = check
+        main()
+    """
+    before = contents(folder)
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program), "matte", *GOOD, "--weights", str(network)],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "written\n"
+    assert contents(folder) != before
+
+    process.send_signal(getattr(signal, number))
+    _, err = process.communicate(timeout=20)
+
+    assert process.returncode == 128 + getattr(signal, number)
+    assert "Traceback" not in err
+    assert contents(folder) == before
+
+
+def test_a_stage_that_comes_twice_takes_the_time_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter([0.0, 1.0, 10.0, 12.5])
+    monkeypatch.setattr("mematte.cli.messages.time.perf_counter", lambda: next(moments))
+
+    messages = Messages(quiet=True)
+    for _ in range(2):
+        with messages.stage("read", "Reading"):
+            pass
+
+    assert messages.seconds["read"] == 3.5
 
 
 def test_a_keyboard_interrupt_outside_typer_exits_130(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """The engine: any size, tiled equal to whole, known pixels exact, nothing else in silence."""
 
+import copy
+import pickle
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -317,6 +319,19 @@ def test_a_cap_that_the_user_asked_for_is_no_warning(weights) -> None:
 def test_budgets_that_are_none_are_refused(weights, memory, message) -> None:
     with pytest.raises(InputError, match=message):
         Engine(weights, device="cpu", memory=memory)
+
+
+def test_a_budget_is_told_of_the_picture_s_own_size(weights) -> None:
+    with pytest.raises(
+        BudgetError, match=r"200x300 px, shown at 2 times their size, do not fit into 1 MB.* --enlarge 1"
+    ):
+        Engine(weights, device="cpu", memory="1MB", enlarge=2)(picture(300, 200), banded_trimap(300, 200))
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_an_engine_is_not_copied(weights, duplicate) -> None:
+    with pytest.raises(InputError, match="Load one in each process; threads may share one"):
+        duplicate(Engine(weights, device="cpu"))
 
 
 def test_a_budget_below_the_least_says_the_least_and_that_suffices(weights) -> None:

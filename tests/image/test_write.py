@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from mematte.image import (
     Metadata,
     Picture,
     alpha_writer,
+    check_output,
     cutout_writer,
     default_bits,
     encoder_bytes,
@@ -30,6 +32,7 @@ from mematte.image import (
     write_picture,
 )
 from mematte.image import write as write_module
+from mematte.image.decode import complaint_of
 
 EVERY = [
     (".png", 8), (".png", 16), (".tif", 8), (".tif", 16), (".tif", "float"), (".tiff", 8), (".exr", "half"),
@@ -200,6 +203,39 @@ def test_the_primaries_of_an_exr_are_written_back(colors: np.ndarray, tmp_path: 
 )  # fmt: skip
 def test_the_depth_follows_the_photograph(dtype: str, suffix: str, bits: Any) -> None:
     assert default_bits(f"a{suffix}", Picture(np.zeros((2, 2, 3), dtype))) == bits
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_texts_in_another_alphabet_go_along(tmp_path: Path, suffix: str) -> None:
+    exif = Image.Exif()
+    exif[0x8298] = b"\xa9 M\xfcller"  # Latin-1, as many a camera writes it; EXIF says nothing of alphabets
+    Image.new("RGB", (9, 9)).save(tmp_path / f"photo.{suffix}", exif=exif)
+    photo = read_picture(tmp_path / f"photo.{suffix}")
+
+    write_picture(tmp_path / "copy.tif", photo.values(), like=photo)
+
+    copied = oiio.ImageInput.open(str(tmp_path / "copy.tif")).spec()
+    assert copied.get_string_attribute("Copyright") == "© Müller"
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="its names are always Unicode")
+def test_a_folder_whose_name_is_no_unicode_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/d\xff"))
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+    with pytest.raises(OutputError, match="is not valid UTF-8"):
+        check_output("alpha.png", "alpha")
+
+
+def test_what_openimageio_quotes_of_a_damaged_file_may_be_no_text() -> None:
+    class Complaining:
+        def geterror(self) -> str:
+            return b"no attribute \xff\x00\x01.\nsecond".decode()
+
+    assert complaint_of(Complaining()) == "no attribute \ufffd??"
 
 
 @given(st.floats(0, 1, width=32), st.sampled_from([8, 16]))

@@ -1,14 +1,16 @@
 """The command line: one file per command, types at its edge and one call in its middle. Nothing imports it.
 
 Answers (the paths written, a table) go to stdout, all else to stderr. Exit status: 0 done, 1 an error that
-the message names, 2 used wrongly, 130 interrupted. Torch is imported only by commands that run, so that
-`--help` is instant.
+the message names, 2 used wrongly, 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP. Torch is imported
+only by commands that run, so that `--help` is instant.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -55,6 +57,10 @@ app.add_typer(bench.app, name="bench")
 
 def main() -> None:
     """Run the command line and exit: an error of the user's is one line on stderr, not a traceback."""
+    # Ended in earnest, by another program or a terminal that closes: what is half-written goes all the same.
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:
+            signal.signal(getattr(signal, name), _end)
     try:
         app(prog_name="mematte")
     except MatteError as error:
@@ -68,6 +74,10 @@ def main() -> None:
         _fail(f"{where}{error.strerror or error}.")
     except KeyboardInterrupt:  # before Typer listens, or after
         sys.exit(130)
+
+
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def _fail(message: str) -> None:

@@ -235,10 +235,24 @@ def evaluate(
     from mematte.eval.report import write_page
     from mematte.eval.run import Task, run
     from mematte.eval.tables import SUFFIXES, table
-    from mematte.files import write_text
+    from mematte.files import check_spares_inputs, is_same_file, write_text
     from mematte.image import DEFAULT_MAX_PIXELS
 
     _check_together(method, predictions, trimap, trimap_from_alpha, html, scores)
+    of_the_network = {
+        "--weights": weights != "tiny",
+        "--device": device != "auto",
+        "--precision": precision is not Precision.auto,
+        "--memory": memory is not None,
+        "--enlarge": enlarge is not Enlarge.auto,
+        "--windows": windows is not Windows.auto,
+        "--max-global-tokens": max_global_tokens is not None,
+        "--everyone": everyone,
+    }
+    said = [name for name, is_said in of_the_network.items() if is_said]
+    if said and (predictions is not None or method is not MethodName.network):
+        other = "--predictions" if predictions is not None else f"--method {method.value}"
+        raise typer.BadParameter(f"{', '.join(said)} is for the network; with {other} there is none.")
     for path in tables or ():
         suffix = path.suffix.lower()
         if suffix not in SUFFIXES:
@@ -262,6 +276,14 @@ def evaluate(
             windows=windows.choice,
             everyone=everyone,
         )
+        read = [file for pair in data.pairs for file in pair.files]
+        read += [file for pair in data.pairs for file in chosen.files(pair.name)]
+        read += [path for path in (Path(weights),) if path.is_file()]
+        outputs = [path for path in (scores, *(tables or ())) if path is not None]
+        for number, output in enumerate(outputs):
+            check_spares_inputs(output, read)
+            if any(is_same_file(output, other) for other in outputs[:number]):
+                raise OutputError(f"{output} is named for two outputs. Name a file for each.")
         rules = Rules(
             not unquantised, data.region if region is None else region.value, conn_counting_background
         )

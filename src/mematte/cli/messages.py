@@ -77,7 +77,8 @@ class Messages:
             lines, self._waiting = self._waiting, None
             for line in lines:
                 typer.echo(line, err=True)
-        self.seconds[name] = time.perf_counter() - start
+        # A stage may come twice: what is read first may say what is to be read then.
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
     @contextmanager
     def _bar(self, words: str) -> Iterator[ShowProgress]:

@@ -48,9 +48,15 @@ def plan(
     ] = None,
     memory: MemoryOption = None,
     unknown: Annotated[
-        float,
-        typer.Option("--unknown", min=0, max=1, help="Share of the pixels that is unknown, without TRIMAP."),
-    ] = 0.2,
+        float | None,
+        typer.Option(
+            "--unknown",
+            min=0,
+            max=1,
+            help="Share of the pixels that is unknown, without TRIMAP.",
+            show_default="0.2",
+        ),
+    ] = None,
     attending: Annotated[
         float, typer.Option("--attending", min=0, max=1, help="Share of the tokens that attend globally.")
     ] = 0.25,
@@ -85,6 +91,9 @@ def plan(
     size = _size_written(image)
     if size is not None and trimap is not None:
         raise typer.BadParameter("A trimap is of a picture; of a size say --unknown.")
+    if unknown is not None and trimap is not None:
+        raise typer.BadParameter("The trimap says how much is unknown: leave out --unknown.")
+    share = 0.2 if unknown is None else unknown
     engine = load(
         weights,
         device=device,
@@ -99,11 +108,11 @@ def plan(
     cells = None
     if trimap is not None:
         scan = _scan(engine, trimap, jobs[-1].size, job)
-        cells, unknown = scan.cells, scan.unknown / math.prod(job.size)
+        cells, share = scan.cells, scan.unknown / math.prod(job.size)
     plans = [engine.plan(job, cells)] if memory is not None else _curve(engine, job, cells)
     rate = rates(engine, fresh=measure)
     enlarged = job.size[0] // jobs[-1].size[0]
-    described = [_described(each, rate, unknown, attending, enlarged) for each in plans]
+    described = [_described(each, rate, share, attending, enlarged) for each in plans]
     if as_json:
         typer.echo(json.dumps(described[0] if memory is not None else described, indent=2))
     elif memory is not None:

@@ -18,6 +18,7 @@ from typing import Literal
 import OpenImageIO as oiio  # noqa: N813
 
 from mematte.errors import DataError
+from mematte.image.decode import complaint_of
 
 Role = Literal["image", "alpha", "trimap", "foreground", "cutout"]
 """image: a photograph or composite. foreground: colours valid under soft alpha, no alpha of its own.
@@ -387,7 +388,7 @@ def _has_alpha(file: Path) -> bool | None:
         return False
     reader = oiio.ImageInput.open(str(file))
     if reader is None:
-        oiio.geterror()  # `check` says what is wrong with it
+        complaint_of(oiio)  # `check` says what is wrong with it
         return None
     try:
         return int(reader.spec().alpha_channel) >= 0

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -158,6 +158,16 @@ class Engine:
         self._recorder = Recorder(self.device, cuda_graphs if is_cuda else None)
         self._stream = torch.cuda.Stream(self.device) if is_cuda else None
 
+    def __reduce__(self) -> NoReturn:
+        """Neither copied nor sent to another process: what it holds is of this one, and of its device.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            "An engine is neither copied nor pickled. Load one in each process; threads may share one."
+        )
+
     @classmethod
     def from_pretrained(
         cls,
@@ -230,7 +240,11 @@ class Engine:
             report = progress or (lambda *_: None)
             return self.execute(plan, scene, scan.cells, lambda _: None, seconds, report, alpha)
 
-        plan, routings, retries = self.with_less_each_time(self.plan(job, scan.cells), work)
+        try:
+            first = self.plan(job, scan.cells)
+        except BudgetError as error:
+            raise BudgetError(picture.size, error.memory, error.least, factor) from None
+        plan, routings, retries = self.with_less_each_time(first, work)
         alpha = reduced(alpha, known.levels, factor)
         notes = (*picture.notes, *known.notes, *retries)
         report = self.report(plan, scan, routings, seconds, notes, factor)

@@ -115,7 +115,7 @@ def job_in_memory(engine: Engine, size: tuple[int, int], bits: int, *, coloured:
 def _banded_colours_bytes(size: tuple[int, int]) -> int:
     """What `foreground_bands` takes: its compiler, the coarse levels, and a band with what follows it."""
     pixels = math.prod(size)
-    return 90_000_000 + 100 * min(pixels, 1_000_000) + 90 * min(pixels, max(1_000_000, 40 * size[1]))
+    return 160_000_000 + 100 * min(pixels, 1_000_000) + 90 * min(pixels, max(1_000_000, 40 * size[1]))
 
 
 def band_row_bytes(width: int, bits: int) -> int:

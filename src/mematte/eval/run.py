@@ -228,16 +228,21 @@ def _finished(working: dict[Future[Scored | Failure], str]) -> Work:
         yield working.pop(future), result
 
 
-_process_judge: Callable[[PairFiles], Scored | Failure] | None = None
+_process_judge: Callable[[PairFiles], Scored | Failure] | MatteError | None = None
 
 
 def _start_process(task: Task, processes: int) -> None:
     global _process_judge
     warnings.simplefilter("ignore", MatteWarning)  # the parent has said what there is to say
-    _process_judge = _Judge(task, processes)
+    try:
+        _process_judge = _Judge(task, processes)
+    except MatteError as error:  # raised here it would end the process without a word
+        _process_judge = error
 
 
 def _judge_in_process(pair: PairFiles) -> Scored | Failure:
+    if isinstance(_process_judge, MatteError):
+        raise _process_judge
     assert _process_judge is not None
     return _process_judge(pair)
 

@@ -126,7 +126,7 @@ class Decoder(Closing):
             raw = reader.read_tiles(*columns, *rows, spec.z, spec.z + 1, first, last + 1, self.dtype)
         else:
             raw = reader.read_scanlines(spec.y + start, spec.y + stop, 0, first, last + 1, self.dtype)
-        problem = one_line(reader.geterror())
+        problem = complaint_of(reader)
         if raw is None or (problem and not any(text in problem for text in _HARMLESS)):
             raise ImageFileError(
                 f"{self.path} is damaged or truncated ({problem or 'no pixels could be read'})."
@@ -283,7 +283,7 @@ class Reader:
         """Close the file; a second time does nothing."""
         if self.input is not None:
             self.input.close()
-            oiio.geterror()  # a closed reader's complaints belong to nobody
+            complaint_of(oiio)  # a closed reader's belong to nobody
         if self._has_lifted:
             self._has_lifted = False
             with Reader._lock:
@@ -293,7 +293,7 @@ class Reader:
 
     def _open(self, path: Path, config: oiio.ImageSpec) -> None:
         self.input: Any = oiio.ImageInput.open(str(path), config)
-        self.problem = one_line(oiio.geterror()) if self.input is None else ""
+        self.problem = complaint_of(oiio) if self.input is None else ""
 
     def _lift(self) -> None:
         with Reader._lock:
@@ -442,6 +442,15 @@ def _is_linear(spec: oiio.ImageSpec, kind: str, dtype: str) -> bool:
     if dtype == "float":
         return "srgb" not in space and "g22" not in space
     return space.startswith("lin")
+
+
+def complaint_of(library: Any) -> str:
+    """What OpenImageIO, or a reader or writer of it, complains of, in one line; it is forgotten then."""
+    try:
+        said = library.geterror()
+    except UnicodeDecodeError as error:  # it quotes a damaged file
+        said = error.object.decode("utf-8", "replace")
+    return one_line("".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in said))
 
 
 def one_line(text: str) -> str:

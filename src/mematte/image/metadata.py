@@ -64,10 +64,22 @@ def from_spec(spec: oiio.ImageSpec, kind: str) -> Metadata:
     return Metadata(
         icc_profile=None if profile is None else rgb_profile(np.asarray(profile, np.uint8).tobytes()),
         resolution=(x, y, unit) if x > 0 and y > 0 else None,
-        texts=tuple((name, text) for name in KEPT if (text := spec.get_string_attribute(name).strip())),
+        texts=tuple((name, text) for name in KEPT if (text := _text(spec.get_string_attribute(name)))),
         chromaticities=None if chromaticities is None else tuple(float(value) for value in chromaticities),
         pixel_aspect=spec.get_float_attribute("PixelAspectRatio", 1.0) if kind == "openexr" else 1.0,
     )
+
+
+def _text(stored: str) -> str:
+    """A text without bytes that are no UTF-8, which Python marks and OpenImageIO does not take back.
+
+    Those who write such bytes mean an alphabet of their own, most often that of Western Europe.
+    """
+    try:
+        stored.encode()
+    except UnicodeEncodeError:
+        stored = stored.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
+    return stored.strip()
 
 
 def into_spec(

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from mematte.errors import ImageFileError, InputError, MatteError, OutputError
 from mematte.image.bands import row_bands
 from mematte.image.color import FloatArray, linear_to_srgb, srgb_to_linear
-from mematte.image.decode import Reader
+from mematte.image.decode import Reader, complaint_of
 from mematte.image.metadata import Metadata, into_spec
 from mematte.image.picture import Rows
 from mematte.image.png import check_png, is_png
@@ -450,7 +450,7 @@ class _Sink:
             values = np.repeat(values, channels, axis=2)
         stop = self._done + len(values)
         if not self._writer.write_scanlines(self._done, stop, 0, np.ascontiguousarray(values)):
-            raise OutputError(_failed(self._path, self._writer.geterror()))
+            raise OutputError(_failed(self._path, complaint_of(self._writer)))
         self._done = stop
 
 
@@ -475,7 +475,7 @@ def _sink(
             _reserve(temporary, bytes_needed=spec.image_bytes() * 3 // 2 + 1_000_000)
         writer = oiio.ImageOutput.create(str(temporary))
         if writer is None or not writer.open(str(temporary), spec):
-            raise OutputError(_failed(path, oiio.geterror() if writer is None else writer.geterror()))
+            raise OutputError(_failed(path, complaint_of(oiio if writer is None else writer)))
         sink = _Sink(writer, path, size, bits)
         try:
             yield sink
@@ -487,7 +487,7 @@ def _sink(
         finally:
             closed = writer.close()
         if not closed:
-            raise OutputError(_failed(path, writer.geterror()))
+            raise OutputError(_failed(path, complaint_of(writer)))
         _check_written(temporary, path, size)
 
 
@@ -540,14 +540,17 @@ def target_of(path: Path) -> Path:
         OutputError: links that lead in a circle, or a name that OpenImageIO cannot take.
     """
     try:
-        str(path).encode()
         path.stat()
-    except UnicodeError:
-        raise OutputError(f"The name {str(path)!a} is not valid UTF-8. Choose another.") from None
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
-    return path.resolve()
+    target = path.resolve()
+    for name in (path, target):  # a link, or a folder above it, may lead to another kind of name
+        try:
+            str(name).encode()
+        except UnicodeError:
+            raise OutputError(f"The name {str(name)!a} is not valid UTF-8. Choose another.") from None
+    return target
 
 
 def partial_of(path: Path) -> Path:
@@ -587,7 +590,7 @@ def _check_written(temporary: Path, path: Path, size: tuple[int, int]) -> None:
         spec = reader.input.spec()
         last = spec.y + spec.height - 1
         tail = reader.input.read_scanlines(last, last + 1, 0, 0, spec.nchannels, "float")
-        problem = reader.input.geterror()
+        problem = complaint_of(reader.input)
     finally:
         reader.close()
     if (spec.height, spec.width) != size or tail is None or problem:
