@@ -65,6 +65,17 @@ def begin_threads(library: str) -> None:
         )
 
 
+def end_children(patience_s: float = 10.0) -> None:
+    """End the processes that this one has started, politely at first."""
+    children = multiprocessing.active_children()
+    for child in children:
+        child.terminate()
+    for child in children:
+        child.join(patience_s)
+        if child.is_alive():
+            child.kill()
+
+
 def users_error(error: Exception) -> MatteError | None:
     """The error that one of torch's processes ended with, if it is a user's: only its traceback came."""
     found = re.search(r"^mematte\.errors\.(\w+): (.*)", str(error), re.MULTILINE | re.DOTALL)

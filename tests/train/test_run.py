@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import multiprocessing
 import os
 import signal
 from dataclasses import replace
@@ -325,6 +326,29 @@ def test_parts_and_float16_change_what_a_decision_s_gradient_may_be(recipe: Reci
 
     module._scaler = SimpleNamespace(scale=lambda tensor: tensor * 4096)
     assert float(module._gradient_scale()) == 2048
+
+
+class Interrupting(Discs):
+    """Ctrl-C in the process that shows it, at its third crop; others go on."""
+
+    def __init__(self) -> None:
+        self.parent, self.crops = os.getpid(), 0
+
+    def sample(self, rng: np.random.Generator, size_px: int) -> Crop:
+        self.crops += 1
+        if self.crops == 3:
+            os.kill(self.parent, signal.SIGINT)
+        return super().sample(rng, size_px)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_ctrl_c_ends_all_processes(recipe: Recipe, tmp_path: Path, processes: int) -> None:
+    endless = replace(recipe, steps=100_000, save_every=100_000)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(endless, tmp_path, device="cpu", devices=processes, source=Interrupting())
+
+    assert multiprocessing.active_children() == []
 
 
 def test_a_recipe_s_new_rate_counts_when_a_run_goes_on(recipe: Recipe, tmp_path: Path) -> None:

@@ -39,7 +39,8 @@ def convert(
 
     Example: mematte convert MEMatte_ViTS_DIM.pth -o mematte-small.safetensors
     """
-    check_spares_inputs(output, [Path(source)])
+    read = Path(source)
+    check_spares_inputs(output, [read, *(read.iterdir() if read.is_dir() else ())])
     check_new_file(output, ".safetensors", "a file of weights", force)
     from mematte.weights import convert_file
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import signal
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from mematte.engine.device import choose_device, choose_precision
 from mematte.errors import MatteError, OutputError, TrainingError
-from mematte.processes import CAN_FORK, users_error
+from mematte.processes import CAN_FORK, end_children, users_error
 from mematte.weights.load import RUN_WEIGHTS
 
 from .batches import Source
@@ -123,9 +124,9 @@ def train(
     checkpoint = folder / CHECKPOINT
     source = source or crop_source(recipe, start.enlarge_below)
     module = MattingTraining(recipe, start, source, teacher, workers)
-    _write_recipe(
-        folder, recipe
-    )  # now that nothing is left to be refused: it is what the folder goes on with
+    # Now that nothing is left to be refused, it is what the folder goes on with.
+    _write_recipe(folder, recipe)
+    on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         with _one_thread() if forks else nullcontext(), warnings.catch_warnings():
             # Batches counts its steps itself, and knows how many workers it needs; frozen statistics are
@@ -135,6 +136,13 @@ def train(
                 message=".*(not have many workers|IterableDataset|Checkpoint dir|in eval mode|treespec).*",
             )
             trainer.fit(module, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+    except (KeyboardInterrupt, SystemExit) as error:
+        if isinstance(error, SystemExit) and not trainer.interrupted:
+            raise
+        # Lightning makes an exit of it, leaves its processes to themselves, and hears no more Ctrl-C.
+        end_children()
+        signal.signal(signal.SIGINT, on_interrupt)
+        raise KeyboardInterrupt from None
     except (ProcessRaisedException, MatteError) as error:  # of a training process, or of one that makes crops
         raise users_error(error) or error from None
     except ProcessExitedException as error:
