@@ -16,6 +16,8 @@ import onnxruntime
 def matte(session, photo, trimap, max_global_tokens=18_500):
     """(H, W, 3) uint8 RGB and (H, W) uint8 trimap -> (H, W) float32 alpha in [0, 1]."""
     (height, width), about = trimap.shape, session.get_modelmeta().custom_metadata_map
+    if photo.shape[:2] != trimap.shape:
+        sys.exit(f"The photo is {photo.shape[1]}x{photo.shape[0]} px, its trimap {width}x{height} px.")
     # Small pictures come out finer when the network is shown them at twice their size.
     times = 2 if height * width < int(about["enlarge_below"]) else 1
     size = (times * width, times * height)

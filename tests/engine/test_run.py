@@ -239,6 +239,7 @@ def test_bad_input_is_refused_by_name(engine, image, trimap, error, message) -> 
         ({"device": "cpu", "precision": "float16"}, DeviceError, "bfloat16 or float32"),
         ({"max_global_tokens": -1}, InputError, "-1"),
         ({"max_global_tokens": 1.5}, InputError, "a whole number"),
+        ({"max_global_tokens": True}, InputError, "a whole number"),
     ],
 )
 def test_what_is_not_there_is_an_error_and_not_something_else(weights, options, error, message) -> None:

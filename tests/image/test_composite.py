@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mematte.errors import InputError
 from mematte.image import (
     Backdrop,
     Picture,
@@ -30,6 +31,12 @@ COLORS = np.random.default_rng(0).random((6, 8, 3), dtype=np.float32)
 )  # fmt: skip
 def test_colours_are_read_as_people_write_them(text: str, color: tuple[float, float, float]) -> None:
     assert parse_color(text) == pytest.approx(color)
+
+
+@pytest.mark.parametrize("text", ["#+1+1+1", "# 1 1 1", "#ff_000", "1_0,2,3", "1,2", "256,0,0", "redd", ""])
+def test_what_only_python_takes_for_a_number_is_no_colour(text: str) -> None:
+    with pytest.raises(InputError, match="is not a colour"):
+        parse_color(text)
 
 
 def test_half_cover_of_white_over_black_is_half_the_light() -> None:

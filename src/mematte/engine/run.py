@@ -119,9 +119,10 @@ class Engine:
                 f"An engine is made of loaded weights, not of {weights!r}. mematte.load() makes one of a "
                 "name or path."
             )
-        if max_global_tokens is not None and not (
-            isinstance(max_global_tokens, (int, np.integer)) and max_global_tokens >= 0
-        ):
+        is_whole = isinstance(max_global_tokens, (int, np.integer)) and not isinstance(
+            max_global_tokens, bool
+        )
+        if max_global_tokens is not None and not (is_whole and max_global_tokens >= 0):
             raise InputError(
                 f"At most {max_global_tokens} attending tokens makes no sense; use a whole number, 0 or more."
             )

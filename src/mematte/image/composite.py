@@ -38,7 +38,9 @@ def parse_color(text: str) -> Color:
     word = text.strip().lower()
     code = NAMED_COLORS.get(word, word)
     try:
-        if code.startswith("#") and len(code) in (4, 7):
+        if "_" in code:  # which Python allows in numbers
+            raise ValueError
+        if code.startswith("#") and len(code) in (4, 7) and code[1:].isalnum():
             digits = code[1:] if len(code) == 7 else "".join(digit * 2 for digit in code[1:])
             red, green, blue = (int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4))
         else:
