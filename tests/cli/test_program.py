@@ -148,7 +148,7 @@ def test_a_program_that_is_ended_while_writing_leaves_nothing(
     folder: Path, network: Path, number: str
 ) -> None:
     program = """
-        import time
+        import signal, time
         from mematte.cli import main
         from mematte.image import write
 
@@ -157,6 +157,8 @@ def test_a_program_that_is_ended_while_writing_leaves_nothing(
             time.sleep(60)
 
         write._check_written = check
+        for ended in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(ended, signal.SIG_DFL)  # whatever this is run under, nohup for example
         main()
     """
     before = contents(folder)
@@ -164,12 +166,15 @@ def test_a_program_that_is_ended_while_writing_leaves_nothing(
         [sys.executable, "-c", textwrap.dedent(program), "matte", *GOOD, "--weights", str(network)],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert process.stdout is not None
-    assert process.stdout.readline() == "written\n"
-    assert contents(folder) != before
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "written\n"
+        assert contents(folder) != before
 
-    process.send_signal(getattr(signal, number))
-    _, err = process.communicate(timeout=20)
+        process.send_signal(getattr(signal, number))
+        _, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
 
     assert process.returncode == 128 + getattr(signal, number)
     assert "Traceback" not in err
