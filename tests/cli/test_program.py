@@ -112,6 +112,14 @@ def test_ctrl_c_while_writing_leaves_nothing(
     assert contents(folder) == before
 
 
+def started(program: str, folder: Path, network: Path) -> subprocess.Popen[str]:
+    """A program that ends in `mematte.cli.main`, at work on the good picture."""
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program), "matte", *GOOD, "--weights", str(network)],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send SIGINT to one process")
 def test_ctrl_c_while_the_network_runs_leaves_nothing(folder: Path, network: Path) -> None:
     program = """
@@ -127,10 +135,7 @@ def test_ctrl_c_while_the_network_runs_leaves_nothing(folder: Path, network: Pat
         main()
     """
     before = contents(folder)
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(program), "matte", *GOOD, "--weights", str(network)],
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = started(program, folder, network)
     assert process.stdout is not None
     assert process.stdout.readline() == "running\n"
 
@@ -162,10 +167,7 @@ def test_a_program_that_is_ended_while_writing_leaves_nothing(
         main()
     """
     before = contents(folder)
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(program), "matte", *GOOD, "--weights", str(network)],
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = started(program, folder, network)
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "written\n"

@@ -53,8 +53,8 @@ def plan(
             "--unknown",
             min=0,
             max=1,
-            help="Share of the pixels that is unknown, without TRIMAP.",
-            show_default="0.2",
+            help="Share of the pixels that is unknown, without TRIMAP. Default: 0.2.",
+            show_default=False,
         ),
     ] = None,
     attending: Annotated[

@@ -23,7 +23,7 @@ _ON_A_CPU, _ON_A_GPU = 1 << 19, 1 << 25
 
 
 def scores_at_once(device: str, tokens: int) -> int:
-    """Most scores that are made at once, but all of one head: on a "cpu" or another type of device."""
+    """Most scores that are made at once, never less than one head's, on a "cpu" or another type of device."""
     return max(tokens**2, _ON_A_CPU if device == "cpu" else _ON_A_GPU)
 
 
@@ -62,7 +62,7 @@ class _Masked(torch.autograd.Function):
             small = EPS / (value.shape[1] * sums[-1])
             of_all = small * value[part].sum(dim=1, keepdim=True, dtype=weights.dtype)
             # Weights of sum 1, before they are rounded: in float16 greater ones could sum to infinity.
-            attended[part] = (weights / sums[-1]).to(value.dtype) @ value[part] + of_all
+            attended[part] = weights.div_(sums[-1]).to(value.dtype) @ value[part] + of_all
         ctx.save_for_backward(query, key, value, decision, torch.cat(sums), torch.cat(logs))
         return attended
 
