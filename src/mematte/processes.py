@@ -65,13 +65,13 @@ def begin_threads(library: str) -> None:
         )
 
 
-def end_children(patience_s: float = 10.0) -> None:
-    """End the processes that this one has started, politely at first."""
+def end_children() -> None:
+    """End the processes that this one has started, politely at first, after ten seconds in earnest."""
     children = multiprocessing.active_children()
     for child in children:
         child.terminate()
     for child in children:
-        child.join(patience_s)
+        child.join(10)
         if child.is_alive():
             child.kill()
 

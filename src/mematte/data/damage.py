@@ -18,9 +18,9 @@ _LISTED = 10
 class Damage:
     """What of a set of files turned out to be damaged, in this process: counted, and each named once."""
 
-    def __init__(self, what: str, files: int, limit: float = LIMIT) -> None:
+    def __init__(self, what: str, files: int) -> None:
         """`what`: the name of the set in messages. `files`: how many there are in all."""
-        self.what, self.files, self.limit = what, files, limit
+        self.what, self.files = what, files
         self.reasons: dict[Path, str] = {}
 
     def add(self, file: Path, error: MatteError) -> None:
@@ -33,11 +33,11 @@ class Damage:
     def check(self) -> None:
         """Raise a DataError, which lists the first of them, if more than the limit are damaged."""
         count = len(self.reasons)
-        if count <= self.limit * self.files:
+        if count <= LIMIT * self.files:
             return
         listed = "\n".join(f"  {reason}" for reason in list(self.reasons.values())[:_LISTED])
         more = f"\n  and {count - _LISTED} more" if count > _LISTED else ""
         raise DataError(
-            f"{count} of the {self.files} {self.what} cannot be used; up to {self.limit:.0%} would be left "
+            f"{count} of the {self.files} {self.what} cannot be used; up to {LIMIT:.0%} would be left "
             f"out. Repair these files or move them elsewhere:\n{listed}{more}"
         )

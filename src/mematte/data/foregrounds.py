@@ -63,6 +63,7 @@ ALPHA_FLOOR, ALPHA_CEILING = 5, 250
 # Crop pixels per source pixel. Above 1 hairs are as wide and soft as in photographs of 20 megapixels.
 SCALES = (0.25, 2.0)
 _MARGIN_PX = 16
+_POINTS = 3000  # that views are centred near, of one picture
 _UNMIXING_PX = (90, 6)  # radii: first from far around, then the detail
 
 
@@ -134,8 +135,8 @@ def _mean_around(values: Floats, radius_px: int) -> Floats:
     return cast(Floats, mean.reshape(values.shape))
 
 
-def edge_points(alpha: Bytes, count: int = 3000) -> NDArray[np.int32]:
-    """Up to `count` (x, y) of pixels that a trimap would call unknown: partial, or next to an edge."""
+def edge_points(alpha: Bytes) -> NDArray[np.int32]:
+    """Up to `_POINTS` (x, y) of pixels that a trimap would call unknown: partial, or next to an edge."""
     kernel = np.ones((5, 5), np.uint8)
     near = cv2.morphologyEx(alpha, cv2.MORPH_GRADIENT, kernel) > 40
     partial = (alpha > 12) & (alpha < 243)
@@ -144,7 +145,7 @@ def edge_points(alpha: Bytes, count: int = 3000) -> NDArray[np.int32]:
         ys, xs = np.nonzero(alpha >= 0)
     points = np.column_stack([xs, ys]).astype(np.int32)
     # Spread over all of them, in an order that does not depend on anything but their number.
-    return points[np.random.default_rng(0).permutation(len(points))[:count]]
+    return points[np.random.default_rng(0).permutation(len(points))[:_POINTS]]
 
 
 @dataclass(frozen=True)

@@ -419,8 +419,9 @@ def _no_pairs(folder: Path, layout: Layout, unpaired: Sequence[Path]) -> str:
     )
 
 
-def _contents(folder: Path, most: int = 8) -> str:
+def _contents(folder: Path) -> str:
     """What lies in a folder, in words."""
+    most = 8  # folders that are named
     subfolders = [path.name for path in _subfolders(folder).values()]
     files = [Path(entry.name) for entry in _entries(folder) if entry.is_file()]
     kinds = Counter(file.suffix.lower() or "without suffix" for file in files)

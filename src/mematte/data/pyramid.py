@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
 
+_SMALLEST_PX = 32  # the shorter side of the last level, about
 # A level is used from 0.7 to 1.4 of its own size: below, bilinear sampling skips pixels; above, it blurs.
 _SWITCH = 1.4
 
@@ -43,11 +44,11 @@ class View:
 
 
 class Pyramid:
-    """A uint8 picture and its halves, quarters, ... down to about 32 px."""
+    """A uint8 picture and its halves, quarters, ... down to about `_SMALLEST_PX`."""
 
-    def __init__(self, picture: Bytes, smallest_px: int = 32) -> None:
+    def __init__(self, picture: Bytes) -> None:
         levels = [np.ascontiguousarray(picture)]
-        while min(levels[-1].shape[:2]) >= 2 * smallest_px:
+        while min(levels[-1].shape[:2]) >= 2 * _SMALLEST_PX:
             height, width = levels[-1].shape[:2]
             half = cv2.resize(levels[-1], (width // 2, height // 2), interpolation=cv2.INTER_AREA)
             levels.append(cast(Bytes, half))

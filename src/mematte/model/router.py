@@ -66,7 +66,6 @@ def everyone(log_probs: Tensor) -> Tensor:
 
 def gumbel(
     log_probs: Tensor,
-    temperature: float = 1.0,
     noise: float = 1.0,
     generator: torch.Generator | None = None,
     gradient_scale: Tensor | float = 1.0,
@@ -75,7 +74,6 @@ def gumbel(
 
     Args:
         log_probs: (B, N, 2) output of `Router`.
-        temperature: of the softmax whose gradient is used.
         noise: factor on the Gumbel noise. At 1 a token attends as often as its probability says: routers that
             give all tokens the target share meet the constraint, yet choose nobody by `argmax`. Towards 0
             the decision becomes the `argmax` that inference takes, and routers have to choose.
@@ -90,7 +88,7 @@ def gumbel(
     2017. The falling noise is ours.
     """
     exponential = torch.empty_like(log_probs).exponential_(generator=generator)
-    scores = (log_probs - noise * exponential.log()) / temperature
+    scores = log_probs - noise * exponential.log()  # at temperature 1
     soft = scores.softmax(dim=-1)[..., 0]
     if soft.requires_grad:
         # Where hardly anyone attends, one more token would change everything: a gradient thousands of times

@@ -43,27 +43,28 @@ def gradient_penalty(alpha: Tensor, truth: Tensor, unknown: Tensor) -> Tensor:
     return (penalty * unknown).sum() / _pixels(unknown)
 
 
-def laplacian(alpha: Tensor, truth: Tensor, levels: int = LAPLACIAN_LEVELS) -> Tensor:
+def laplacian(alpha: Tensor, truth: Tensor) -> Tensor:
     """Mean absolute difference of the Laplacian pyramids, coarser levels doubled each time, over all pixels.
 
     Raises:
-        ValueError: the picture is too small for so many levels.
+        ValueError: the picture is too small for `LAPLACIAN_LEVELS`.
     """
-    if min(alpha.shape[-2:]) < 3 << (levels - 1):
+    least_px = 3 << (LAPLACIAN_LEVELS - 1)
+    if min(alpha.shape[-2:]) < least_px:
         raise ValueError(
-            f"{levels} pyramid levels need at least {3 << (levels - 1)} px, not {tuple(alpha.shape[-2:])}."
+            f"{LAPLACIAN_LEVELS} pyramid levels need at least {least_px} px, not {tuple(alpha.shape[-2:])}."
         )
     # The pyramid is linear: the difference of the pyramids is the pyramid of the difference.
     rest = alpha - truth
     total = rest.new_zeros(())
-    for level in range(levels):
+    for level in range(LAPLACIAN_LEVELS):
         rest = rest[..., : rest.shape[-2] // 2 * 2, : rest.shape[-1] // 2 * 2]
         coarse = _blur(rest)[..., ::2, ::2]
         spread = rest.new_zeros(rest.shape)
         spread[..., ::2, ::2] = 4 * coarse
         total = total + 2**level * (rest - _blur(spread)).abs().mean()
         rest = coarse
-    return total / levels
+    return total / LAPLACIAN_LEVELS
 
 
 def _pixels(region: Tensor) -> Tensor:

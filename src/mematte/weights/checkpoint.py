@@ -22,8 +22,6 @@ from mematte.errors import OutputError, WeightsError
 from mematte.model import MEMatte, ModelSpec
 from mematte.model.mematte import Padding
 
-from .files import read_safetensors
-
 METADATA_KEY = "mematte"
 FORMAT_VERSION = 1
 LISTED = 10  # names in an error message before it says how many more
@@ -170,16 +168,6 @@ def save_weights(
         raise OutputError(f"{path} cannot be written: {error}. Nothing was left behind.") from error
     finally:
         partial.unlink(missing_ok=True)
-
-
-def read_checkpoint(path: Path) -> Weights:
-    """Read a file that `save_weights` wrote.
-
-    Raises:
-        WeightsError: it is missing, damaged, not ours, or does not fit the spec it names.
-    """
-    state, metadata = read_safetensors(path)
-    return from_metadata(state, metadata, path)
 
 
 def from_metadata(state: dict[str, Tensor], metadata: Mapping[str, str], path: Path) -> Weights:

@@ -46,8 +46,9 @@ def inside(rng: Random, contour: Points, count: int) -> Points:
     return cast(Points, centre + (points - centre) * np.sqrt(rng.random((count, 1))))
 
 
-def meander(rng: Random, size_px: int, length: float, wobble: float, steps: int = 160) -> Points:
-    """(steps, 2) smooth random walk across the canvas, `length` pixels long, centred near its middle."""
+def meander(rng: Random, size_px: int, length: float, wobble: float) -> Points:
+    """(160, 2) smooth random walk across the canvas, `length` pixels long, centred near its middle."""
+    steps = 160
     turn = np.convolve(rng.normal(0, wobble, steps + 20), np.ones(20) / 20, "valid")[:steps]
     heading = rng.uniform(0, 2 * np.pi) + np.cumsum(turn)
     path = np.cumsum(np.column_stack([np.cos(heading), np.sin(heading)]) * (length / steps), axis=0)
