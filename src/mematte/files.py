@@ -1,4 +1,4 @@
-"""What must never happen to files: that a result is written over what it was made from."""
+"""Files that results must never be written over, and texts that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OutputError: it cannot be written there; nothing is left behind.
     """
-    from .image.write import partial_of, target_of  # here: image is imported by what has no texts to write
+    from .image.write import partial_of, target_of  # here, so that --help does not wait for them
 
     partial = partial_of(path)
     try:

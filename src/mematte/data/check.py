@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mematte.data.layouts import Found, Pair, Role, find_pairs
+from mematte.data.pictures import shrink
 from mematte.errors import MatteError, TrimapError
 from mematte.files import check_spares_inputs
 from mematte.image import (
@@ -279,27 +280,19 @@ def _panels(pair: Pair, panel_px: int) -> list[Bytes]:
     alpha = _alpha_of(picture) if "cutout" in pair.files else as_mask(pair.files["alpha"])
     # Light is added up at some four times the panel's size, so that the colours of what is cut away, which
     # shrinking mixes in, stay invisible.
-    color = Picture(_shrunk(picture.pixels, 4 * panel_px), picture.linear).display()
-    small = _shrunk(alpha, 4 * panel_px)
+    color = Picture(shrink(picture.pixels, 4 * panel_px), picture.linear).display()
+    small = shrink(alpha, 4 * panel_px)
     if small.shape != color.shape[:2]:  # `check` says so; here it shows
-        small = cv2.resize(small, (color.shape[1], color.shape[0]), interpolation=cv2.INTER_AREA)
+        whole = (color.shape[1], color.shape[0])
+        small = cast(FloatArray, cv2.resize(small, whole, interpolation=cv2.INTER_AREA))
     small = np.clip(small, 0, 1)
     scale = max(color.shape[:2]) / panel_px
     cut_out = composite(color, small, _checkerboard((color.shape[0], color.shape[1]), _SQUARE_PX * scale))
     grey = np.repeat(small[..., None], 3, axis=2)
     return [
-        cast(Bytes, np.rint(np.clip(_shrunk(values, panel_px), 0, 1) * 255).astype(np.uint8))
+        cast(Bytes, np.rint(np.clip(shrink(values, panel_px), 0, 1) * 255).astype(np.uint8))
         for values in (color, grey, cut_out)
     ]
-
-
-def _shrunk(pixels: NDArray[Any], longest_px: int) -> NDArray[Any]:
-    """(H, W[, 3]) of any depth, at most this long; smaller ones stay as they are."""
-    scale = longest_px / max(pixels.shape[:2])
-    if scale >= 1:
-        return pixels
-    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
-    return cast(NDArray[Any], cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA))
 
 
 def _checkerboard(size: Size, square_px: float) -> FloatArray:

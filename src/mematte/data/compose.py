@@ -29,6 +29,17 @@ def over(foreground: Bytes, alpha: Floats, background: Bytes) -> Bytes:
     return cast(Bytes, (base + (foreground - base) * alpha[..., None] + 0.5).astype(np.uint8))
 
 
+def merge(front: Bytes, alpha: Bytes, back: Bytes, back_alpha: Bytes) -> tuple[Bytes, Bytes]:
+    """One foreground over another: alpha = 1 - (1 - front)(1 - back), colour that of what is seen.
+
+    (S, S, 3), (S, S), (S, S, 3), (S, S) -> (S, S, 3), (S, S). Colour stays valid where both are thin.
+    """
+    cover = alpha.astype(np.float32) / 255
+    total = cover + back_alpha.astype(np.float32) / 255 * (1 - cover)
+    share = np.where(total > 1e-3, cover / np.maximum(total, 1e-3), 1)
+    return over(front, share, back), np.rint(total * 255).astype(np.uint8)
+
+
 def jitter_colour(picture: Bytes, rng: Random, strength: float = 1.0) -> Bytes:
     """Change brightness, contrast, gamma, cast and saturation of a (H, W, 3) picture."""
     levels = np.arange(256, dtype=np.float32) / 255

@@ -166,7 +166,7 @@ class CropSource:
         for _ in range(_ATTEMPTS):
             colour, alpha = self._object(rng, size_px)
             if rng.random() < MERGE_CHANCE:
-                colour, alpha = self._merge(colour, alpha, *self._object(rng, size_px))
+                colour, alpha = compose.merge(colour, alpha, *self._object(rng, size_px))
             colour, alpha = self._blurred(rng, colour, alpha)
             exact = clean_alpha(alpha).astype(np.float32) / np.float32(255)
             trimap = make_trimap(exact, rng, STYLES if hard else CAREFUL_STYLES)
@@ -317,14 +317,6 @@ class CropSource:
         if hard and rng.random() < SIMILAR_CHANCE:
             background = compose.match_colour(background, foreground, rng.uniform(0.3, 1.0))
         return background
-
-    def _merge(self, front: Bytes, alpha: Bytes, back: Bytes, back_alpha: Bytes) -> tuple[Bytes, Bytes]:
-        """Two foregrounds as one: the front over the back; the colour stays valid where both are thin."""
-        cover = alpha.astype(np.float32) / 255
-        behind = back_alpha.astype(np.float32) / 255 * (1 - cover)
-        total = cover + behind
-        share = np.where(total > 1e-3, cover / np.maximum(total, 1e-3), 1)
-        return compose.over(front, share, back), np.rint(total * 255).astype(np.uint8)
 
     def _blurred(self, rng: Random, colour: Bytes, alpha: Bytes) -> tuple[Bytes, Bytes]:
         """Defocus and motion, sometimes. Colour is valid everywhere, so blurring both apart is right."""

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mematte.errors import OutputError
-from mematte.image.write import partial_of, target_of
+from mematte.files import write_text
 
 MANIFEST = "manifest.jsonl"
 
@@ -65,16 +64,12 @@ def start(output: Path, header: Record, items: Mapping[str, Files]) -> dict[str,
 
 
 def write(output: Path, header: Record, records: Iterable[Record]) -> None:
-    """The whole manifest, in place of what is there."""
-    partial = partial_of(output / MANIFEST)
-    try:
-        with partial.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(map(line_of, (header, *records)))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target_of(output / MANIFEST))
-    finally:
-        partial.unlink(missing_ok=True)
+    """The whole manifest, in place of what is there.
+
+    Raises:
+        OutputError: it cannot be written there; what was there stays.
+    """
+    write_text(output / MANIFEST, "".join(map(line_of, (header, *records))))
 
 
 def line_of(record: Record) -> str:

@@ -85,12 +85,9 @@ class PublishedCrops:
 
 
 def merge(front: Bytes, back: Bytes) -> Bytes:
-    """One RGBA picture over another: alpha = 1 - (1 - front)(1 - back), colour that of what is seen."""
-    cover = front[..., 3].astype(np.float32) / 255
-    total = cover + back[..., 3].astype(np.float32) / 255 * (1 - cover)
-    share = np.where(total > 1e-3, cover / np.maximum(total, 1e-3), 1)
-    colour = compose.over(front[..., :3], share, back[..., :3])
-    return cast(Bytes, np.dstack([colour, np.rint(total * 255).astype(np.uint8)]))
+    """One RGBA picture over another, as `compose.merge`."""
+    merged = compose.merge(front[..., :3], front[..., 3], back[..., :3], back[..., 3])
+    return cast(Bytes, np.dstack(merged))
 
 
 def resample(picture: Bytes, size_px: tuple[int, int], rng: Random) -> Bytes:

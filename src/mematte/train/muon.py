@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from .ranks import rank, ranks
+
 # Of the published quintic: singular values end up in about [0.7, 1.2], which serves as well as 1.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
@@ -96,7 +98,6 @@ class Muon(torch.optim.Optimizer):
 
     def _directions(self, weights: list[nn.Parameter], momentum: float) -> list[Tensor]:
         """The update of each weight, of its shape, of root mean square 0.2."""
-        rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         gradients = [cast(Tensor, weight.grad) for weight in weights]
         for weight in weights:
             if not self.state[weight]:
@@ -113,26 +114,26 @@ class Muon(torch.optim.Optimizer):
         shapes = [(len(weight), weight[0].numel()) for weight in weights]
         # All matrices of one shape at once: a GPU would wait for the launches of one after another.
         alike: dict[tuple[int, int], list[int]] = {}
-        for index in sorted(_fair_share(shapes, rank, ranks)):
+        for index in sorted(_fair_share(shapes, rank(), ranks())):
             alike.setdefault(shapes[index], []).append(index)
         for shape, indices in alike.items():
             matrices = torch.stack([ahead[index].reshape(shape) for index in indices])
             made = orthogonal(matrices, self.precision) * (0.2 * max(shape) ** 0.5)
             for index, matrix in zip(indices, made, strict=True):
                 directions[index].copy_(matrix.view_as(directions[index]))
-        if ranks > 1:
+        if ranks() > 1:
             dist.all_reduce(joint)  # the others' parts are zero here
         return directions
 
 
-def _fair_share(shapes: list[tuple[int, int]], rank: int, ranks: int) -> set[int]:
-    """Indices of the matrices that this process makes orthogonal: the largest first, each to the idlest."""
-    work = [0] * ranks
+def _fair_share(shapes: list[tuple[int, int]], number: int, processes: int) -> set[int]:
+    """Indices of the matrices that process `number` has to do: the largest first, each to the idlest."""
+    work = [0] * processes
     mine = set()
     for index in sorted(range(len(shapes)), key=lambda i: -(min(shapes[i]) ** 2) * max(shapes[i])):
         idlest = work.index(min(work))
         small, large = sorted(shapes[index])
         work[idlest] += 2 * small * small * large + 15 * small**3
-        if idlest == rank:
+        if idlest == number:
             mine.add(index)
     return mine

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +11,7 @@ from typing import Any, cast
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mematte.errors import OutputError
+from mematte.files import write_text
 from mematte.weights import save_weights
 from mematte.weights.load import RUN_WEIGHTS
 
@@ -122,9 +122,7 @@ def _forget_lines_after(step: int, file: Path) -> None:
         lines = file.read_text().splitlines(keepends=True)
         kept = [line for line in lines if json.loads(line)["step"] <= step]
         if len(kept) < len(lines):
-            partial = file.with_name(f".{file.name}.partial-{os.getpid()}")
-            partial.write_text("".join(kept))
-            partial.replace(file)
+            write_text(file, "".join(kept))
     except (OSError, ValueError, KeyError) as error:  # curves with steps twice are no reason to stop
         log.warning("%s could not be tidied: %s", file, error)
 

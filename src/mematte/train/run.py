@@ -22,6 +22,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from mematte.engine.device import choose_device, choose_precision
 from mematte.errors import MatteError, OutputError, TrainingError
+from mematte.files import write_text
 from mematte.processes import CAN_FORK, end_children, users_error
 from mematte.weights.load import RUN_WEIGHTS
 
@@ -75,9 +76,8 @@ def train(
     placement = _place(device, devices)
     if not (devices or placement.started_outside):
         placement = _divided(recipe, placement)
-    devices, ranks = placement.devices, placement.devices * placement.nodes
     accelerator = placement.device.type
-    _check_division(recipe, ranks)
+    _check_division(recipe, placement.ranks)
     if recipe.sync_batchnorm and accelerator == "cpu":
         raise TrainingError("sync_batchnorm=true joins the statistics of several GPUs; a CPU cannot do it.")
     _check_goes_on(folder, recipe)
@@ -89,22 +89,32 @@ def train(
     check_memory(
         measure_need(start.network, recipe, half, teacher is not None, accelerator),
         recipe,
-        available_bytes(placement.own_device(), devices if accelerator == "cpu" else 1),
-        ranks,
+        available_bytes(placement.own_device(), placement.devices if accelerator == "cpu" else 1),
+        placement.ranks,
         f"the {accelerator}",
     )
-    forks = accelerator == "cpu" and devices > 1 and not placement.started_outside
+    forks = accelerator == "cpu" and placement.devices > 1 and not placement.started_outside
+    trainer = _trainer(recipe, folder, placement, forks)
+    source = source or crop_source(recipe, start.enlarge_below)
+    module = MattingTraining(recipe, start, source, teacher, workers)
+    # Now that nothing is left to be refused, it is what the folder goes on with.
+    write_text(folder / RECIPE, to_json(recipe))
+    _fit(trainer, module, folder, forks)
+    return folder / RUN_WEIGHTS
+
+
+def _trainer(recipe: Recipe, folder: Path, placement: _Placement, forks: bool) -> Trainer:
+    """Lightning's engine, which runs the steps."""
+    accelerator = placement.device.type
     checkpoints = WholeCheckpoints()
-    callbacks: list[Callback] = [
-        Progress(recipe, folder, checkpoints),
-    ]
+    callbacks: list[Callback] = [Progress(recipe, folder, checkpoints)]
     if recipe.validation:
         callbacks.insert(0, Validation(Path(recipe.validation), recipe.validate_every, folder))
-    trainer = Trainer(
+    return Trainer(
         accelerator="gpu" if accelerator == "cuda" else accelerator,
-        devices=[placement.device.index] if placement.is_one_gpu else devices,
+        devices=[placement.device.index] if placement.is_one_gpu else placement.devices,
         num_nodes=placement.nodes,
-        strategy=_strategy(accelerator, ranks, forks),
+        strategy=_strategy(accelerator, placement.ranks, forks),
         precision=_precision(recipe, accelerator),
         max_steps=recipe.steps,
         accumulate_grad_batches=recipe.accumulate,
@@ -121,11 +131,11 @@ def train(
         benchmark=accelerator == "cuda",  # crops have few sizes: the fastest convolutions are found once
         num_sanity_val_steps=0,
     )
+
+
+def _fit(trainer: Trainer, module: MattingTraining, folder: Path, forks: bool) -> None:
+    """Run the steps; from the folder's checkpoint on, if there is one. What ends them is said in words."""
     checkpoint = folder / CHECKPOINT
-    source = source or crop_source(recipe, start.enlarge_below)
-    module = MattingTraining(recipe, start, source, teacher, workers)
-    # Now that nothing is left to be refused, it is what the folder goes on with.
-    _write_recipe(folder, recipe)
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         with _one_thread() if forks else nullcontext(), warnings.catch_warnings():
@@ -150,7 +160,6 @@ def train(
             f"A training process was ended from outside ({error}), by a user or by the system where memory "
             f"runs out. `mematte train --resume {folder}` goes on from the last checkpoint, if there is one."
         ) from None
-    return folder / RUN_WEIGHTS
 
 
 class _Placement(NamedTuple):
@@ -160,6 +169,11 @@ class _Placement(NamedTuple):
     devices: int  # processes on each machine
     nodes: int = 1  # machines
     started_outside: bool = False  # by torchrun
+
+    @property
+    def ranks(self) -> int:
+        """Processes on all machines together."""
+        return self.devices * self.nodes
 
     @property
     def is_one_gpu(self) -> bool:
@@ -192,11 +206,10 @@ def _place(device: str, devices: int) -> _Placement:
         placement = _Placement(chosen, torch.cuda.device_count())
     else:
         placement = _Placement(chosen, (os.cpu_count() or 1) if chosen.type == "cpu" and CAN_FORK else 1)
-    ranks = placement.devices * placement.nodes
-    if placement.is_one_gpu and ranks > 1:
+    if placement.is_one_gpu and placement.ranks > 1:
         raise TrainingError(
-            f"{device} is one GPU, and the run is to have {ranks} processes. Say --device cuda, and with "
-            "CUDA_VISIBLE_DEVICES which GPUs there are."
+            f"{device} is one GPU, and the run is to have {placement.ranks} processes. Say --device cuda, "
+            "and with CUDA_VISIBLE_DEVICES which GPUs there are."
         )
     if chosen.type == "cuda" and placement.devices > torch.cuda.device_count():
         raise TrainingError(
@@ -281,16 +294,6 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except OSError as error:
-        raise OutputError(f"{folder} cannot hold a run: {error.strerror}.") from error
-
-
-def _write_recipe(folder: Path, recipe: Recipe) -> None:
-    """Write down what is run in the folder."""
-    try:
-        partial = folder / f".{RECIPE}.partial-{os.getpid()}"
-        partial.write_text(to_json(recipe))
-        partial.replace(folder / RECIPE)
     except OSError as error:
         raise OutputError(f"{folder} cannot hold a run: {error.strerror}.") from error
 
