@@ -90,6 +90,7 @@ def test_a_recipe_survives_its_file(recipe: Recipe) -> None:
         ({"crops": (Crops(100, 2),)}, "multiple of 32"),
         ({"crops": (Crops(32, 2),)}, "at least 64"),
         ({"crops": (Crops(64, 3),), "accumulate": 2}, "equal parts"),
+        ({"accumulate": 0}, "at least one part"),
         ({"target_share": 1.5}, "target_share=1.5 is not in [0, 1]"),
         ({"averaging": 1.0}, "averaging=1.0"),
         ({"learning_rate": 0.0}, "not positive"),

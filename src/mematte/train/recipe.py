@@ -156,58 +156,43 @@ class Recipe:
         Raises:
             TrainingError: says which field, its value, and what it may be.
         """
-        wrong: list[tuple[bool, str]] = [
-            (self.steps < 1, f"steps={self.steps}: a run needs at least one step"),
-            (self.repeats < 1, f"repeats={self.repeats}: crops are seen at least once"),
-            (self.drawings < 1, f"drawings={self.drawings}: at least one"),
-            (not self.crops, "crops is empty: a batch needs crops"),
-            (
-                not 0 <= self.procedural_share <= 1,
-                f"procedural_share={self.procedural_share} is not in [0, 1]",
-            ),
-            (
-                not 0 <= self.photograph_share <= 1,
-                f"photograph_share={self.photograph_share} is not in [0, 1]",
-            ),
-            (
-                self.photograph_px != 0 and self.photograph_px < 64,
-                f"photograph_px={self.photograph_px}: 0 for their own size, or at least 64",
-            ),
-            (not 0 <= self.hard_share <= 1, f"hard_share={self.hard_share} is not in [0, 1]"),
-            (not 0 <= self.enlarged_share <= 1, f"enlarged_share={self.enlarged_share} is not in [0, 1]"),
-            (not 0 <= self.target_share <= 1, f"target_share={self.target_share} is not in [0, 1]"),
-            (not 0 <= self.averaging < 1, f"averaging={self.averaging} is not in [0, 1)"),
-            (not 0 <= self.decay_share <= 1, f"decay_share={self.decay_share} is not in [0, 1]"),
-            (
-                self.crops_per_drawing < 1,
-                f"crops_per_drawing={self.crops_per_drawing} is not at least one",
-            ),
-            (self.widen and not self.start, "widen=true needs the weights of a smaller network: start="),
-            (
-                self.freeze_batchnorm and not self.start,
-                "freeze_batchnorm=true keeps the statistics of the weights of start=, and there is no start=",
-            ),
-            (
-                self.freeze_batchnorm and self.sync_batchnorm,
-                "with freeze_batchnorm=true there is nothing for sync_batchnorm=true to join",
-            ),
-            (self.accumulate < 1, f"accumulate={self.accumulate}: a batch has at least one part"),
-        ]
+        for complaint in self._complaints():
+            raise TrainingError(f"The recipe cannot be run: {complaint}.")
+
+    def _complaints(self) -> Iterator[str]:
+        """What makes it no run; each may take for granted what those before it ask for."""
+        if self.steps < 1:
+            yield f"steps={self.steps}: a run needs at least one step"
+        if self.repeats < 1:
+            yield f"repeats={self.repeats}: crops are seen at least once"
+        if self.drawings < 1:
+            yield f"drawings={self.drawings}: at least one"
+        if self.crops_per_drawing < 1:
+            yield f"crops_per_drawing={self.crops_per_drawing} is not at least one"
+        if self.accumulate < 1:
+            yield f"accumulate={self.accumulate}: a batch has at least one part"
+        if not self.crops:
+            yield "crops is empty: a batch needs crops"
         for crops in self.crops:
-            wrong += [
-                (
-                    crops.size_px % 32 != 0 or crops.size_px < 64,
-                    f"crops of {crops.size_px} px: the side is a multiple of 32, at least 64",
-                ),
-                (
-                    crops.count < 1 or crops.count % self.accumulate != 0,
-                    f"{crops.count} crops per step are not accumulate={self.accumulate} equal parts",
-                ),
-            ]
-        wrong += [(True, message) for message in self._out_of_range()]
-        for is_wrong, message in wrong:
-            if is_wrong:
-                raise TrainingError(f"The recipe cannot be run: {message}.")
+            if crops.size_px % 32 or crops.size_px < 64:
+                yield f"crops of {crops.size_px} px: the side is a multiple of 32, at least 64"
+            if crops.count < 1 or crops.count % self.accumulate:
+                yield f"{crops.count} crops per step are not accumulate={self.accumulate} equal parts"
+        for name in (one.name for one in fields(self) if one.name.endswith("_share")):
+            if not 0 <= getattr(self, name) <= 1:
+                yield f"{name}={getattr(self, name)} is not in [0, 1]"
+        if not 0 <= self.averaging < 1:
+            yield f"averaging={self.averaging} is not in [0, 1)"
+        if self.photograph_px != 0 and self.photograph_px < 64:
+            yield f"photograph_px={self.photograph_px}: 0 for their own size, or at least 64"
+        if self.widen and not self.start:
+            yield "widen=true needs the weights of a smaller network: start="
+        if self.freeze_batchnorm and not self.start:
+            kept = "freeze_batchnorm=true keeps the statistics of the weights of start="
+            yield f"{kept}, and there is no start="
+        if self.freeze_batchnorm and self.sync_batchnorm:
+            yield "with freeze_batchnorm=true there is nothing for sync_batchnorm=true to join"
+        yield from self._out_of_range()
 
     def _out_of_range(self) -> Iterator[str]:
         """What is no number, negative or zero where that makes no sense."""
