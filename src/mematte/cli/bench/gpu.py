@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from mematte.files import write_text
+
 from ..options import QuietOption
 from .sizes import size_of
 
@@ -80,7 +82,7 @@ def gpu(
     def say(row: GpuRow) -> None:
         rows.append(row)
         if output is not None:
-            output.write_text(json.dumps([asdict(one) for one in rows], indent=1))
+            write_text(output, json.dumps([asdict(one) for one in rows], indent=1))
         if not quiet:
             took = row.failed or f"{row.milliseconds:,.1f} ms"
             typer.echo(f"{row.size[1]}x{row.size[0]} px, {row.contender}: {took}", err=True)
