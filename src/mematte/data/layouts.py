@@ -283,7 +283,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         raise DataError(f"{folder} cannot be opened: {error.strerror}.") from error
 
 
-def _pictures(folder: Path, deep: bool = True) -> Iterator[Path]:
+def pictures_in(folder: Path, deep: bool = True) -> Iterator[Path]:
     """Visible picture files in a folder and, if `deep`, below it, in order of name."""
 
     def fail(error: OSError) -> None:
@@ -328,7 +328,7 @@ def _by_folder(layout: Layout, place: Path) -> dict[Role, dict[str, list[Path]]]
     for role, names in {**layout.folders, **layout.optional}.items():
         if (folder := _folder_of(place, names)) is not None:
             found = roles.setdefault(role, {})
-            for file in _pictures(folder):
+            for file in pictures_in(folder):
                 found.setdefault(_name(file, folder), []).append(file)
     return roles
 
@@ -338,7 +338,7 @@ def _by_ending(layout: Layout, place: Path) -> dict[Role, dict[str, list[Path]]]
     endings = [(ending, role) for role, known in layout.endings.items() for ending in known]
     endings.sort(key=lambda item: -len(item[0]))  # the longest that fits
     roles: dict[Role, dict[str, list[Path]]] = {role: {} for role in layout.endings}
-    for file in _pictures(place, deep=False):
+    for file in pictures_in(place, deep=False):
         stem = _name(file, place)
         for ending, role in endings:
             if stem.lower().endswith(ending) and len(stem) > len(ending):
@@ -351,7 +351,7 @@ def _cutouts(place: Path, prefix: str) -> tuple[list[Pair], list[Path]]:
     """Every picture that has an alpha channel; one that cannot be opened is a damaged cut-out."""
     pairs: dict[str, Pair] = {}
     alone = []
-    for file in _pictures(place):
+    for file in pictures_in(place):
         if _has_alpha(file) is False:
             alone.append(file)
             continue
@@ -378,7 +378,7 @@ def _holds_cutouts(folder: Path) -> bool:
     }
     if elsewhere & _subfolders(folder).keys():
         return False
-    have = [_has_alpha(file) for file in _pictures(folder)]
+    have = [_has_alpha(file) for file in pictures_in(folder)]
     return 0 < have.count(True) >= have.count(False)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mematte.data.layouts import PICTURE_SUFFIXES
+from mematte.data.layouts import pictures_in
 from mematte.errors import DataError, SizeMismatchError
 from mematte.image.bands import row_bands
 from mematte.image.color import as_float
@@ -38,31 +38,17 @@ def picture_files(folder: Path) -> list[Path]:
     """All picture files in a folder and in its sub-folders of any depth, sorted; hidden ones are left out.
 
     Raises:
-        DataError: there is no such folder, or there are no pictures in it.
+        DataError: there is no such folder, one cannot be opened, or there are no pictures in it.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder. Name a folder that holds pictures.")
-    files = sorted(_walk(folder))
+    files = sorted(pictures_in(folder))
     if not files:
         raise DataError(
             f"There are no pictures in {folder} or below it. Name a folder that holds pictures, such as "
             ".jpg, .png, .webp or .tif files."
         )
     return files
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    seen: set[str] = set()
-    for root, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(root)
-        if real in seen:  # a link that leads back
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in PICTURE_SUFFIXES:
-                yield Path(root) / name
 
 
 def shrink(pixels: Pixels, longest_px: int) -> Pixels:
