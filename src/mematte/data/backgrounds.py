@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mematte.data.draws import ratio
 from mematte.data.pictures import as_folders, names_within, picture_files, read_rgb
 from mematte.data.pyramid import Pyramid, View
 from mematte.data.shelf import DEFAULT_MEMORY_BYTES, Entry, Lottery, Shelf
@@ -73,7 +74,7 @@ class BackgroundLibrary:
         height, width = pyramid.size_px
         smallest = size_px / min(height, width)
         # From the whole photograph to a detail at 1.3 times its own size.
-        scale = float(np.exp(rng.uniform(np.log(smallest), np.log(max(1.3, smallest * 1.01)))))
+        scale = ratio(rng, smallest, max(1.3, smallest * 1.01))
         reach = size_px / 2 / scale
         x = rng.uniform(reach, max(reach, width - reach))
         y = rng.uniform(reach, max(reach, height - reach))

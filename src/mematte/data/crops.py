@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mematte.data import compose
 from mematte.data.backgrounds import BackgroundLibrary
+from mematte.data.draws import ratio
 from mematte.data.foregrounds import clean_alpha, load_foregrounds, random_view
 from mematte.data.photographs import SCALES, load_photographs
 from mematte.data.pictures import as_folders
@@ -324,7 +325,7 @@ class CropSource:
         if chance < 0.2:
             sigma = rng.uniform(0.4, 1.2)
         elif chance < 0.25:
-            sigma = float(np.exp(rng.uniform(np.log(1.2), np.log(8))))
+            sigma = ratio(rng, 1.2, 8)
         elif chance < 0.28:
             kernel = compose.motion_kernel(rng, rng.uniform(3, 24))
             moved = cv2.filter2D(alpha, -1, kernel, borderType=cv2.BORDER_REFLECT_101)

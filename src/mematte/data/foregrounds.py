@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mematte.data.draws import ratio
 from mematte.data.layouts import Pair, find_pairs
 from mematte.data.pictures import (
     as_folders,
@@ -201,7 +202,7 @@ def random_view(
     longest = max(picture_size_px)
     # Small pictures may grow, but never so far that their alpha turns into mush.
     lowest = min(max(scales[0], 0.6 * crop_size_px / longest), 1.5)
-    scale = float(np.exp(rng.uniform(np.log(lowest), np.log(max(scales[1], lowest * 1.1)))))
+    scale = ratio(rng, lowest, max(scales[1], lowest * 1.1))
     x, y = points[int(rng.integers(len(points)))]
     offset = rng.normal(0, crop_size_px * 0.12, 2) / scale
     angle = rng.normal(0, 0.35) if rng.random() < 0.7 else rng.uniform(-np.pi, np.pi)

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mematte.data.draws import ratio
+
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -55,11 +57,11 @@ def make_trimap(alpha: Floats, rng: np.random.Generator, styles: Mapping[str, fl
     foreground, background = _DRAWN[style](alpha, rng)
     size_px = alpha.shape[0]
     if style != "dabs" and rng.random() < BRUSH_CHANCE:
-        brush_px = size_px / 224 * float(np.exp(rng.uniform(np.log(2), np.log(16))))
+        brush_px = size_px / 224 * ratio(rng, 2, 16)
         foreground, background = painted(foreground, brush_px), painted(background, brush_px)
     if rng.random() < SPECKS_CHANCE:
         # Nobody paints small holes one by one: they lie inside the unknown band.
-        smallest_px = size_px * size_px * float(np.exp(rng.uniform(np.log(2e-4), np.log(4e-2))))
+        smallest_px = size_px * size_px * ratio(rng, 2e-4, 4e-2)
         background = without_specks(background, smallest_px)
         # Islands of foreground are easier to see, and worth a dab.
         foreground = without_specks(foreground, smallest_px * rng.uniform(0, 0.3))
@@ -89,7 +91,7 @@ def _wide(alpha: Floats, rng: np.random.Generator) -> tuple[Mask, Mask]:
     if rng.random() < 0.6:
         radius_in, radius_out = alpha.shape[0] / 224 * rng.uniform(8, 45, 2)
     else:
-        radius_in, radius_out = np.exp(rng.uniform(np.log(12), np.log(WIDEST_PX), 2))
+        radius_in, radius_out = ratio(rng, 12, WIDEST_PX), ratio(rng, 12, WIDEST_PX)
     return _eroded(alpha, float(radius_in), float(radius_out))
 
 
@@ -107,20 +109,19 @@ def _scribble(alpha: Floats, rng: np.random.Generator) -> tuple[Mask, Mask]:
 def _coarse(alpha: Floats, rng: np.random.Generator) -> tuple[Mask, Mask]:
     unit = alpha.shape[0] / 224
     mask = cv2.GaussianBlur(alpha, (0, 0), unit * rng.uniform(1, 6)) > rng.uniform(0.25, 0.75)
-    radius_in, radius_out = unit * np.exp(rng.uniform(np.log(3), np.log(24), 2))
-    return distance(mask) > radius_in, distance(~mask) > radius_out
+    return distance(mask) > unit * ratio(rng, 3, 24), distance(~mask) > unit * ratio(rng, 3, 24)
 
 
 def _mask(alpha: Floats, rng: np.random.Generator) -> tuple[Mask, Mask]:
-    soft = cv2.GaussianBlur(alpha, (0, 0), float(np.exp(rng.uniform(np.log(0.5), np.log(5)))))
-    radius = float(np.exp(rng.uniform(np.log(2), np.log(20))))
+    soft = cv2.GaussianBlur(alpha, (0, 0), ratio(rng, 0.5, 5))
+    radius = ratio(rng, 2, 20)
     return distance(soft > SURELY_IN) > radius, distance(soft < SURELY_OUT) > radius
 
 
 def _dabs(alpha: Floats, rng: np.random.Generator) -> tuple[Mask, Mask]:
     size_px = alpha.shape[0]
     edge = np.maximum(distance(alpha >= 1), distance(alpha <= 0)) < 1.5  # partial, or next to another
-    brush_px = float(np.exp(rng.uniform(np.log(4), np.log(16))))
+    brush_px = ratio(rng, 4, 16)
     ys, xs = np.nonzero(edge)
     # Dabs about a third of a brush apart, and not quite where the edge is.
     chosen = rng.random(len(ys)) < min(1.0, 3 / brush_px / rng.uniform(1.0, 3.0))
@@ -136,8 +137,8 @@ def _dabs(alpha: Floats, rng: np.random.Generator) -> tuple[Mask, Mask]:
 
 def _radii(alpha: Floats, rng: np.random.Generator) -> tuple[float, float]:
     """Inner and outer radius of a hand-made band, in pixels."""
-    radii = alpha.shape[0] / 224 * np.exp(rng.uniform(np.log(1.5), np.log(22), 2))
-    return float(radii[0]), float(radii[1])
+    unit = alpha.shape[0] / 224
+    return unit * ratio(rng, 1.5, 22), unit * ratio(rng, 1.5, 22)
 
 
 _DRAWN = {

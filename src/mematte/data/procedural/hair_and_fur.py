@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mematte.data.draws import ratio
 from mematte.data.procedural.canvas import Canvas, Random
 from mematte.data.procedural.curves import along, inside, outline
 from mematte.data.procedural.strands import draw_strands, strands
@@ -63,7 +64,7 @@ def fur(canvas: Canvas, rng: Random) -> None:
     size = canvas.size_px
     body = outline(rng, size, radius=rng.uniform(0.2, 0.36), roughness=rng.uniform(0.05, 0.25))
     canvas.polygons([body], rng.uniform(0.25, 0.6), rng.random())
-    length = size * np.exp(rng.uniform(np.log(0.012), np.log(0.11)))
+    length = size * ratio(rng, 0.012, 0.11)
     comb, order = rng.uniform(-np.pi, np.pi), rng.uniform(0, 0.9)
     tangle = rng.uniform(0.1, 0.6)
     width = (rng.uniform(0.34, 0.8), rng.uniform(0.9, 2.5))
@@ -91,7 +92,7 @@ def fur(canvas: Canvas, rng: Random) -> None:
 def plush(canvas: Canvas, rng: Random) -> None:
     """Toys, felt, cloth: round parts one over another, each with a short fuzz along its contour."""
     size = canvas.size_px
-    fuzz = float(np.exp(rng.uniform(np.log(1.5), np.log(18))))
+    fuzz = ratio(rng, 1.5, 18)
     density = rng.uniform(1, 5)
     centre = rng.uniform(0.4, 0.6, 2) * size
     for _ in range(int(rng.integers(2, 9))):

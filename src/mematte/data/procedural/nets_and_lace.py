@@ -7,6 +7,7 @@ import itertools
 import cv2
 import numpy as np
 
+from mematte.data.draws import ratio
 from mematte.data.procedural.canvas import Canvas, Points, Random
 from mematte.data.procedural.curves import outline
 from mematte.data.procedural.strands import draw_strands, strands
@@ -15,8 +16,8 @@ from mematte.data.procedural.strands import draw_strands, strands
 def net(canvas: Canvas, rng: Random) -> None:
     """Nets, bags, fences, baskets, lace grounds: a deformed grid of threads, sometimes woven and knotted."""
     size = canvas.size_px
-    pitch = float(np.exp(rng.uniform(np.log(7), np.log(80))))
-    width = float(np.clip(pitch * np.exp(rng.uniform(np.log(0.03), np.log(0.4))), 0.4, 20))
+    pitch = ratio(rng, 7, 80)
+    width = float(np.clip(pitch * ratio(rng, 0.03, 0.4), 0.4, 20))
     amount = rng.uniform(0, 0.09)
     half = size * 0.75
     offsets = np.arange(-half, half, pitch)
@@ -67,7 +68,7 @@ def basket(canvas: Canvas, rng: Random) -> None:
     """Wire basket or cage: rings and ribs of a round body seen from the side, front and back."""
     size = canvas.size_px
     ribs, rings = int(rng.integers(8, 40)), int(rng.integers(3, 16))
-    wire = float(np.exp(rng.uniform(np.log(1), np.log(9))))
+    wire = ratio(rng, 1, 9)
     top, bottom = rng.uniform(0.25, 0.45, 2) * size
     height, tilt = rng.uniform(0.4, 0.8) * size, rng.uniform(0.1, 0.45)
     heights = np.linspace(-0.5, 0.5, 30)
@@ -102,7 +103,7 @@ def mesh(canvas: Canvas, rng: Random) -> None:
     front, and the light slides around it as on metal.
     """
     size = canvas.size_px
-    around = int(np.exp(rng.uniform(np.log(36), np.log(170))))
+    around = int(ratio(rng, 36, 170))
     top, bottom = size * rng.uniform(0.2, 0.4) * np.array([1.0, rng.uniform(0.65, 1.05)])
     height, tilt = size * rng.uniform(0.5, 0.8), rng.uniform(0.03, 0.3)
     start = (size - height) / 2 + rng.normal(0, 0.03) * size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mematte.data.draws import ratio
 from mematte.data.procedural.canvas import Canvas, Points, Random
 from mematte.data.procedural.curves import inside, outline
 from mematte.data.procedural.leaves import draw_leaves
@@ -21,7 +22,7 @@ def stems(canvas: Canvas, rng: Random) -> None:
         share = np.linspace(-0.8, 0.8, 30)[:, None] * size
         bow = np.array([-direction[1], direction[0]]) * (share / size) ** 2 * rng.normal(0, 0.15) * size
         path = middle + share * direction + bow
-        width = float(np.exp(rng.uniform(np.log(1.5), np.log(28))))
+        width = ratio(rng, 1.5, 28)
         shade, tint = rng.uniform(0.5, 0.9), rng.random()
         canvas.lines([path], width, shade, tint)
         lit = path + np.array([-direction[1], direction[0]]) * width * 0.2
@@ -137,7 +138,7 @@ def sprays(canvas: Canvas, rng: Random) -> None:
     """Stalks with leaves in pairs along them: ferns, palms, ivy, climbing plants."""
     size = canvas.size_px
     pairs, slim = int(rng.integers(6, 40)), rng.uniform(0.1, 0.7)
-    length = size * float(np.exp(rng.uniform(np.log(0.02), np.log(0.16))))
+    length = size * ratio(rng, 0.02, 0.16)
     spread, lift = rng.uniform(0.05, 0.5), rng.uniform(0.4, 1.4)
     light, relief = rng.uniform(-2.6, -0.5), rng.uniform(0.05, 0.4)
     centre, wide = rng.uniform(0.3, 0.7, 2) * size, rng.uniform(0.02, 0.3) * size
@@ -178,8 +179,8 @@ def bamboo(canvas: Canvas, rng: Random) -> None:
     """Hundreds of long pointed leaves in fans at the nodes of thin stalks, the hindmost in the dark."""
     size = canvas.size_px
     stalks = int(rng.integers(5, 26))
-    length = size * float(np.exp(rng.uniform(np.log(0.05), np.log(0.2))))
-    slim = float(np.exp(rng.uniform(np.log(0.07), np.log(0.26))))
+    length = size * ratio(rng, 0.05, 0.2)
+    slim = ratio(rng, 0.07, 0.26)
     foot = np.array([rng.uniform(0.2, 0.8), rng.uniform(0.6, 1.1)]) * size
     up = -np.pi / 2 + rng.normal(0, 0.3)
     reach, opening = rng.uniform(0.5, 1.0) * size, rng.uniform(0.2, 0.8)
@@ -231,7 +232,7 @@ def bamboo(canvas: Canvas, rng: Random) -> None:
 def blossom(canvas: Canvas, rng: Random) -> None:
     """Flowers crowded together over leaves, with small gaps; or one large flower."""
     size = canvas.size_px
-    flowers = 1 if rng.random() < 0.2 else int(np.exp(rng.uniform(np.log(4), np.log(70))))
+    flowers = 1 if rng.random() < 0.2 else int(ratio(rng, 4, 70))
     body = outline(rng, size, radius=rng.uniform(0.2, 0.36))
     radius = (
         size * rng.uniform(0.26, 0.42) if flowers == 1 else size * rng.uniform(0.3, 0.6) / np.sqrt(flowers)
@@ -258,49 +259,7 @@ def blossom(canvas: Canvas, rng: Random) -> None:
     for number, centre in enumerate(centres):
         front = (number + 1) / flowers
         level = 0.4 + 0.32 * front * rng.uniform(0.7, 1.15)
-        # Seen from the side a flower is a narrow ellipse of petals.
-        squash, facing = rng.uniform(0.35, 1.0), rng.uniform(-np.pi, np.pi)
-        rows = int(rng.integers(1, 4))
-        for row in range(rows):
-            angles = np.linspace(0, 2 * np.pi, petals, endpoint=False) + row * 0.4
-            angles = angles + rng.normal(0, 0.12, petals)
-            flat = np.column_stack([np.cos(angles), np.sin(angles) * squash])
-            rotation = np.array([[np.cos(facing), -np.sin(facing)], [np.sin(facing), np.cos(facing)]])
-            flat = flat @ rotation.T
-            lengths = (
-                radius * (1 - 0.22 * row) * np.linalg.norm(flat, axis=1) * rng.uniform(0.75, 1.15, petals)
-            )
-            draw_leaves(
-                canvas,
-                rng,
-                np.repeat(centre[None], petals, 0) + flat * radius * 0.04,
-                np.arctan2(flat[:, 1], flat[:, 0]),
-                lengths,
-                np.maximum(lengths, radius * 0.4) * slim * rng.uniform(0.8, 1.3, petals),
-                shade=level * (0.85 + 0.12 * row) * rng.uniform(0.75, 1.2, petals),
-                tint=rng.uniform(0.75, 1.0, petals),
-                hue=np.clip(rng.normal(0.15 * row, 0.12, petals), 0, 1),
-                bend=rng.uniform(0.1, 0.7),
-                light=light,
-                relief=relief,
-                rib=0.04,
-            )
-        core = [np.array([centre, centre + 0.1])]
-        canvas.lines(
-            core, radius * rng.uniform(0.1, 0.45), level * 0.8, rng.uniform(0.5, 1), 0.5 * rng.random()
-        )
-        if rng.random() < 0.7:
-            stamens = int(rng.integers(5, 40))
-            paths = strands(
-                rng,
-                np.repeat(centre[None], stamens, 0),
-                rng.uniform(-np.pi, np.pi, stamens),
-                radius * rng.uniform(0.1, rng.uniform(0.3, 1.1), stamens),
-                curl=rng.normal(0, 0.5),
-                steps=6,
-            )
-            draw_strands(canvas, rng, paths, (0.4, 2), (0.5, 0.9), (0.6, 1), (0.4, 1), taper=False, groups=3)
-            canvas.lines(paths[:, -2:], rng.uniform(1, 4), level * 1.2, 0.4, 1.0)
+        _flower(canvas, rng, centre, radius, petals, slim, level, light, relief)
     loose = int(rng.integers(0, 12))
     paths = strands(
         rng,
@@ -310,6 +269,59 @@ def blossom(canvas: Canvas, rng: Random) -> None:
         curl=rng.normal(0, 1.5),
     )
     draw_strands(canvas, rng, paths, (0.6, 3), taper=False, groups=4)
+
+
+def _flower(
+    canvas: Canvas,
+    rng: Random,
+    centre: Points,
+    radius: float,
+    petals: int,
+    slim: float,
+    level: float,
+    light: float,
+    relief: float,
+) -> None:
+    """One flower: rows of petals around a core, perhaps with stamens. `level` is about its shade."""
+    # Seen from the side a flower is a narrow ellipse of petals.
+    squash, facing = rng.uniform(0.35, 1.0), rng.uniform(-np.pi, np.pi)
+    rows = int(rng.integers(1, 4))
+    for row in range(rows):
+        angles = np.linspace(0, 2 * np.pi, petals, endpoint=False) + row * 0.4
+        angles = angles + rng.normal(0, 0.12, petals)
+        flat = np.column_stack([np.cos(angles), np.sin(angles) * squash])
+        rotation = np.array([[np.cos(facing), -np.sin(facing)], [np.sin(facing), np.cos(facing)]])
+        flat = flat @ rotation.T
+        lengths = radius * (1 - 0.22 * row) * np.linalg.norm(flat, axis=1) * rng.uniform(0.75, 1.15, petals)
+        draw_leaves(
+            canvas,
+            rng,
+            np.repeat(centre[None], petals, 0) + flat * radius * 0.04,
+            np.arctan2(flat[:, 1], flat[:, 0]),
+            lengths,
+            np.maximum(lengths, radius * 0.4) * slim * rng.uniform(0.8, 1.3, petals),
+            shade=level * (0.85 + 0.12 * row) * rng.uniform(0.75, 1.2, petals),
+            tint=rng.uniform(0.75, 1.0, petals),
+            hue=np.clip(rng.normal(0.15 * row, 0.12, petals), 0, 1),
+            bend=rng.uniform(0.1, 0.7),
+            light=light,
+            relief=relief,
+            rib=0.04,
+        )
+    core = [np.array([centre, centre + 0.1])]
+    canvas.lines(core, radius * rng.uniform(0.1, 0.45), level * 0.8, rng.uniform(0.5, 1), 0.5 * rng.random())
+    if rng.random() < 0.7:
+        stamens = int(rng.integers(5, 40))
+        paths = strands(
+            rng,
+            np.repeat(centre[None], stamens, 0),
+            rng.uniform(-np.pi, np.pi, stamens),
+            radius * rng.uniform(0.1, rng.uniform(0.3, 1.1), stamens),
+            curl=rng.normal(0, 0.5),
+            steps=6,
+        )
+        draw_strands(canvas, rng, paths, (0.4, 2), (0.5, 0.9), (0.6, 1), (0.4, 1), taper=False, groups=3)
+        canvas.lines(paths[:, -2:], rng.uniform(1, 4), level * 1.2, 0.4, 1.0)
 
 
 def thistle(canvas: Canvas, rng: Random) -> None:
@@ -343,7 +355,7 @@ def thistle(canvas: Canvas, rng: Random) -> None:
         light=light,
         relief=rng.uniform(0.1, 0.4),
     )
-    tuft = int(np.exp(rng.uniform(np.log(250), np.log(4000))))
+    tuft = int(ratio(rng, 250, 4000))
     opening = rng.uniform(0.25, 1.6)
     shift = rng.uniform(0, 0.8)
     roots = (
@@ -354,7 +366,7 @@ def thistle(canvas: Canvas, rng: Random) -> None:
     away = np.arctan2(*(roots - middle + along * radius * 0.2).T[::-1])
     angles = towards + np.clip(np.angle(np.exp(1j * (away - towards))), -opening, opening)
     length = radius * rng.uniform(0.3, 1.4)
-    width = float(np.exp(rng.uniform(np.log(0.5), np.log(4.5))))
+    width = ratio(rng, 0.5, 4.5)
     dark = rng.uniform(0.15, 0.4)
     paths = strands(
         rng,
@@ -422,7 +434,7 @@ def grass(canvas: Canvas, rng: Random) -> None:
     tuft = rng.random() < 0.5
     spread = rng.uniform(0.02, 0.12) if tuft else rng.uniform(0.3, 0.5)
     length = size * rng.uniform(0.2, 0.6)
-    width = float(np.exp(rng.uniform(np.log(1), np.log(14))))
+    width = ratio(rng, 1, 14)
     lean = rng.uniform(0.15, 0.6)
     for _ in range(count):
         root = np.array([size * (0.5 + spread * rng.normal()), size * rng.uniform(0.75, 0.95)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mematte.data.draws import ratio
 from mematte.data.procedural.canvas import SUPERSAMPLING, Canvas, Points, Random
 
 
@@ -65,7 +66,7 @@ def draw_strands(
         some = paths[members == group]
         if not len(some):
             continue
-        width = float(np.exp(rng.uniform(np.log(width_px[0]), np.log(width_px[1]))))
+        width = ratio(rng, width_px[0], width_px[1])
         shade, tint, hue = float(level), float(rng.uniform(*tints)), float(rng.uniform(*hues))
         if taper and width * SUPERSAMPLING > 1.5:
             for share in (1.0, 0.8, 0.55):

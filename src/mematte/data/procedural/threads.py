@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mematte.data.draws import ratio
 from mematte.data.procedural.canvas import Canvas, Points, Random
 from mematte.data.procedural.curves import along, meander, outline
 from mematte.data.procedural.strands import draw_strands, strands
@@ -12,7 +13,7 @@ from mematte.data.procedural.strands import draw_strands, strands
 def fringe(canvas: Canvas, rng: Random) -> None:
     """Threads, cords, yarn that hang close to each other from a hem, each of its own colour, with ends."""
     size = canvas.size_px
-    width = float(np.exp(rng.uniform(np.log(2.5), np.log(20))))
+    width = ratio(rng, 2.5, 20)
     left, right = rng.uniform(0.02, 0.25) * size, rng.uniform(0.7, 0.98) * size
     threads = int(min(240, max(6, (right - left) / width * rng.uniform(0.4, 4))))
     top, length = rng.uniform(0.03, 0.3) * size, rng.uniform(0.35, 0.7) * size
@@ -122,9 +123,9 @@ def wool(canvas: Canvas, rng: Random) -> None:
     """Yarn: thick wandering threads, each with a halo of fine fluff; or a fuzzy ball."""
     size = canvas.size_px
     threads = int(rng.integers(2, 16))
-    fluff_length = size * np.exp(rng.uniform(np.log(0.006), np.log(0.05)))
+    fluff_length = size * ratio(rng, 0.006, 0.05)
     density = rng.uniform(1, 12)
-    yarn = float(np.exp(rng.uniform(np.log(2), np.log(30))))
+    yarn = ratio(rng, 2, 30)
     wobble = rng.uniform(0.05, 0.5)
     if rng.random() < 0.35:
         body = outline(rng, size, roughness=0.05)
