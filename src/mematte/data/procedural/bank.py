@@ -63,7 +63,7 @@ class ProceduralMatte:
     @property
     def memory_bytes(self) -> int:
         """What keeping it takes."""
-        return self.points.nbytes + sum(level.nbytes for level in self.pyramid.levels)
+        return self.pyramid.memory_bytes + self.points.nbytes
 
 
 def draw_matte(rng: Random, size_px: int = 900, kind: str | None = None) -> ProceduralMatte:

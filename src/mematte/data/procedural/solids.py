@@ -30,26 +30,7 @@ def solid(canvas: Canvas, rng: Random) -> None:
             reach = np.array([np.cos(angle), np.sin(angle)]) * size * rng.uniform(0.2, 0.9)
             canvas.lines([np.array([middle - reach, middle + reach])], rng.uniform(4, 120), shade, tint)
         elif form == 3:
-            # Cloth or flag: straight sides, two of them wavy.
-            along_x = np.linspace(0, 1, 60)
-            wave = rng.uniform(0.01, 0.06) * np.sin(along_x * rng.uniform(3, 14) + rng.uniform(0, 6))
-            upper = np.column_stack([along_x, 0.25 + wave])
-            lower = np.column_stack([along_x, rng.uniform(0.55, 0.8) + wave + rng.normal(0, 0.02)])[::-1]
-            turn = rng.normal(0, 0.4)
-            rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-            cloth = (np.vstack([upper, lower]) - 0.5) @ rotation * rng.uniform(0.5, 0.9) + 0.5
-            canvas.polygons([cloth * size], shade, tint)
-            if rng.random() < 0.3:
-                # Frayed: threads that hang from the hem.
-                hem = cloth[60:] * size
-                roots = hem[rng.integers(0, len(hem), 300)] + rng.normal(0, 1, (300, 2))
-                threads = strands(
-                    rng,
-                    roots,
-                    np.pi / 2 - turn + rng.normal(0, 0.3, 300),
-                    size * rng.uniform(0.01, 0.08) * rng.random(300),
-                )
-                draw_strands(canvas, rng, threads, (0.4, 1.5), groups=4, taper=False)
+            _cloth(canvas, rng, shade, tint)
         else:
             path = meander(rng, size, size * rng.uniform(0.5, 1.5), rng.uniform(0.05, 0.4))
             canvas.lines([path], rng.uniform(3, 60), shade, tint)
@@ -73,3 +54,27 @@ def solid(canvas: Canvas, rng: Random) -> None:
             int(rng.integers(8, 60)),
             cv2.LINE_AA,
         )
+
+
+def _cloth(canvas: Canvas, rng: Random, shade: float, tint: float) -> None:
+    """Cloth or a flag: straight sides, two of them wavy; sometimes frayed."""
+    size = canvas.size_px
+    along_x = np.linspace(0, 1, 60)
+    wave = rng.uniform(0.01, 0.06) * np.sin(along_x * rng.uniform(3, 14) + rng.uniform(0, 6))
+    upper = np.column_stack([along_x, 0.25 + wave])
+    lower = np.column_stack([along_x, rng.uniform(0.55, 0.8) + wave + rng.normal(0, 0.02)])[::-1]
+    turn = rng.normal(0, 0.4)
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    cloth = (np.vstack([upper, lower]) - 0.5) @ rotation * rng.uniform(0.5, 0.9) + 0.5
+    canvas.polygons([cloth * size], shade, tint)
+    if rng.random() < 0.3:
+        # Threads that hang from the hem.
+        hem = cloth[60:] * size
+        roots = hem[rng.integers(0, len(hem), 300)] + rng.normal(0, 1, (300, 2))
+        threads = strands(
+            rng,
+            roots,
+            np.pi / 2 - turn + rng.normal(0, 0.3, 300),
+            size * rng.uniform(0.01, 0.08) * rng.random(300),
+        )
+        draw_strands(canvas, rng, threads, (0.4, 1.5), groups=4, taper=False)
