@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mematte.data.crops import CropSource
+from mematte.data.crops import Crop, CropSource
 from mematte.data.procedural import MatteBank
 
 
@@ -35,6 +35,22 @@ def write_pictures(root: Path) -> tuple[Path, Path]:
         grid = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
         cv2.imwrite(str(backgrounds / f"{name}.webp"), cv2.resize(grid, (320, 240)))
     return root / "fg", root / "bg"
+
+
+def check_contract(crop: Crop, size_px: int) -> None:
+    """Hold that a crop has the promised shapes and levels, and an exact alpha where its trimap knows it."""
+    assert crop.image.shape == (size_px, size_px, 3)
+    assert crop.alpha.shape == crop.trimap.shape == (size_px, size_px)
+    assert (crop.image.dtype, crop.alpha.dtype, crop.trimap.dtype) == (np.uint8, np.float32, np.uint8)
+    assert 0 <= crop.alpha.min() <= crop.alpha.max() <= 1
+    assert set(np.unique(crop.trimap)) <= {0, 128, 255}
+    assert (crop.alpha[crop.trimap == 0] == 0).all()
+    assert (crop.alpha[crop.trimap == 255] == 1).all()
+
+
+def same(one: Crop, two: Crop) -> bool:
+    """Whether two crops are equal in every pixel."""
+    return all((getattr(one, name) == getattr(two, name)).all() for name in ("image", "alpha", "trimap"))
 
 
 def write_pair(folder: Path, name: str, size: tuple[int, int] = (240, 320), trimap: bool = True) -> None:

@@ -45,11 +45,6 @@ CHANCES = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
 def without_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing happens to a sample but composition and a trimap."""
