@@ -121,6 +121,18 @@ def contents(folder: Path) -> Snapshot:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def check_refused(folder: Path, command: Callable[[], Result], status: int, says: str) -> None:
+    """Run a command, hold that it fails with this status and says why, and that it changes nothing."""
+    before = contents(folder)
+
+    result = command()
+
+    assert result.status == status
+    assert says in result.message
+    assert result.out == ""
+    assert contents(folder) == before
+
+
 @pytest.fixture
 def refused(folder: Path, matte: Run) -> Callable[..., str]:
     """Run `mematte matte`, hold that it fails and changes nothing, and give its message."""

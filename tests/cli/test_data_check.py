@@ -12,7 +12,7 @@ import pytest
 
 from mematte.data.layouts import LAYOUTS
 
-from .conftest import Run, contents
+from .conftest import Run, check_refused, contents
 
 ALPHA = np.tile(np.linspace(0, 255, 32).astype(np.uint8), (24, 1))
 
@@ -103,14 +103,7 @@ def test_a_sheet_is_written_and_told(data: Path, run: Run) -> None:
 def test_a_bad_check_writes_nothing(
     data: Path, run: Run, arguments: list[str], status: int, says: str
 ) -> None:
-    before = contents(data.parent)
-
-    result = run("data", "check", *arguments)
-
-    assert result.status == status
-    assert says in result.message
-    assert result.out == ""
-    assert contents(data.parent) == before
+    check_refused(data.parent, lambda: run("data", "check", *arguments), status, says)
 
 
 @pytest.mark.usefixtures("data")

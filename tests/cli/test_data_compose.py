@@ -16,7 +16,7 @@ import pytest
 from mematte.cli.data.compose import BitsName, CropName, MergedFormatName, PresetName
 from mematte.data.benchmark import PRESETS, RADII_PX, Settings
 
-from .conftest import Result, Run, contents
+from .conftest import Result, Run, check_refused, contents
 
 INPUTS = ("cutouts", "pictures")
 
@@ -160,14 +160,7 @@ def test_a_bad_command_writes_nothing(
 ) -> None:
     (inputs / "other").mkdir()
     (inputs / "other/file.txt").touch()
-    before = contents(inputs)
-
-    result = compose(*arguments)
-
-    assert result.status == status
-    assert says in result.message
-    assert result.out == ""
-    assert contents(inputs) == before
+    check_refused(inputs, lambda: compose(*arguments), status, says)
 
 
 @pytest.mark.parametrize("folders", [("nothere", "pictures"), ("cutouts", "nothere"), ("cutouts", "empty")])

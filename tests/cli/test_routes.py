@@ -10,7 +10,7 @@ from mematte import engine
 from mematte.engine.routes import OPACITY
 from mematte.image import read_picture
 
-from .conftest import Run, contents
+from .conftest import Run, check_refused, contents
 
 GOOD = ("photo.png", "photo_trimap.png")
 
@@ -145,14 +145,7 @@ def test_nothing_is_overwritten_without_force(folder: Path, explain: Run) -> Non
 def test_what_cannot_be_done_is_refused_and_changes_nothing(
     folder: Path, explain: Run, arguments: tuple[str, ...], status: int, words: str
 ) -> None:
-    before = contents(folder)
-
-    result = explain(*arguments)
-
-    assert result.status == status
-    assert words in result.message
-    assert result.out == ""
-    assert contents(folder) == before
+    check_refused(folder, lambda: explain(*arguments), status, words)
 
 
 def test_a_network_without_routed_blocks(folder: Path, explain: Run, unrouted_network: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from mematte.weights import CATALOG, load_weights
 
-from .conftest import Run, contents
+from .conftest import Run, check_refused, contents
 
 
 def test_a_trimap_has_three_levels_and_the_masks_size(folder: Path, run: Run) -> None:
@@ -52,13 +52,7 @@ def test_a_quiet_trimap_says_only_its_path(run: Run) -> None:
 def test_a_bad_trimap_command_writes_nothing(
     folder: Path, run: Run, arguments: list[str], status: int, says: str
 ) -> None:
-    before = contents(folder)
-
-    result = run("trimap", *arguments)
-
-    assert result.status == status
-    assert says in result.message
-    assert contents(folder) == before
+    check_refused(folder, lambda: run("trimap", *arguments), status, says)
 
 
 def test_convert_says_what_it_wrote(folder: Path, run: Run, network: Path) -> None:
