@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from mematte.data.crops import Crop, CropSource
 from mematte.data.procedural import MatteBank
+from mematte.data.shelf import Entry, Lottery, Shelf
 
 
 def write_pictures(root: Path) -> tuple[Path, Path]:
@@ -35,6 +37,12 @@ def write_pictures(root: Path) -> tuple[Path, Path]:
         grid = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
         cv2.imwrite(str(backgrounds / f"{name}.webp"), cv2.resize(grid, (320, 240)))
     return root / "fg", root / "bg"
+
+
+def lottery_of(things: Sequence[Any], weights: Sequence[float] | None = None) -> Lottery[Any]:
+    """A lottery of things that are there already."""
+    entries = [Entry(Path(str(number)), lambda thing=thing: thing) for number, thing in enumerate(things)]
+    return Lottery(Shelf(entries, "things"), weights)
 
 
 def check_contract(crop: Crop, size_px: int) -> None:

@@ -10,14 +10,15 @@ import pytest
 
 from mematte.data.backgrounds import BackgroundLibrary
 from mematte.data.pyramid import Pyramid
-from mematte.data.shelf import Lottery
 from mematte.errors import DataError
+
+from .conftest import lottery_of
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 300), (40, 40), (600, 35)])
 @pytest.mark.parametrize("size_px", [16, 224])
 def test_any_photograph_fills_a_crop(shape: tuple[int, int], size_px: int) -> None:
-    library = BackgroundLibrary(Lottery.of([Pyramid(np.full((*shape, 3), (10, 120, 250), np.uint8))]))
+    library = BackgroundLibrary(lottery_of([Pyramid(np.full((*shape, 3), (10, 120, 250), np.uint8))]))
     for seed in range(8):
         crop = library.photograph(np.random.default_rng(seed), size_px)
         assert crop.shape == (size_px, size_px, 3)
@@ -29,7 +30,7 @@ def test_crops_come_from_all_photographs_and_places() -> None:
         np.tile(np.arange(start, start + 100, dtype=np.uint8)[None, :, None], (100, 1, 3))
         for start in (0, 150)
     ]
-    library = BackgroundLibrary(Lottery.of([Pyramid(ramp) for ramp in ramps]))
+    library = BackgroundLibrary(lottery_of([Pyramid(ramp) for ramp in ramps]))
     rng = np.random.default_rng(0)
     means = np.array([library.photograph(rng, 32).mean() for _ in range(200)])
     assert 0.35 < (means < 125).mean() < 0.65

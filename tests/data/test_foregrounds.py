@@ -20,8 +20,9 @@ from mematte.data.foregrounds import (
 )
 from mematte.data.foregrounds import random_view as view_of
 from mematte.data.pyramid import Pyramid, View
-from mematte.data.shelf import Lottery
 from mematte.errors import DataError
+
+from .conftest import lottery_of
 
 
 def soft_disc(size: int = 120) -> np.ndarray:
@@ -118,7 +119,7 @@ def test_views_stay_within_the_scales_asked_for() -> None:
 def test_foregrounds_are_drawn_by_weight() -> None:
     plain = Foreground(Pyramid(np.zeros((40, 40, 4), np.uint8)), np.zeros((1, 2), np.int32))
     other = Foreground(plain.pyramid, plain.points)
-    library, rng = Lottery.of([plain, other], [3.0, 1.0]), np.random.default_rng(0)
+    library, rng = lottery_of([plain, other], [3.0, 1.0]), np.random.default_rng(0)
     share = np.mean([library.draw(rng) is plain for _ in range(2000)])
     assert share == pytest.approx(0.75, abs=0.04)
 

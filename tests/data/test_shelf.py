@@ -14,6 +14,8 @@ import pytest
 from mematte.data.shelf import Entry, Lottery, Shelf
 from mematte.errors import DataError, ImageFileError
 
+from .conftest import lottery_of
+
 
 @dataclass
 class Brick:
@@ -138,7 +140,7 @@ def test_a_lottery_whose_only_winner_is_damaged_ends() -> None:
 
 
 def test_weights_are_kept_and_zero_means_never() -> None:
-    lottery = Lottery.of([Brick(number) for number in range(3)], [3, 0, 1])
+    lottery = lottery_of([Brick(number) for number in range(3)], [3, 0, 1])
     numbers = drawn(lottery, 2000)
     assert numbers.count(0) / 2000 == pytest.approx(0.75, abs=0.04)
     assert 1 not in numbers

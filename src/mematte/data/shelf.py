@@ -9,7 +9,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -157,12 +156,6 @@ class Lottery(Generic[T]):
         assert len(chances) == len(shelf)
         self._cumulative = np.cumsum(chances)
 
-    @classmethod
-    def of(cls, things: Sequence[T], weights: Sequence[float] | None = None) -> Lottery[T]:
-        """Of things that are there already."""
-        entries = [Entry(Path(str(number)), partial(_same, thing)) for number, thing in enumerate(things)]
-        return cls(Shelf(entries, "things"), weights)
-
     @property
     def memory_bytes(self) -> int:
         """What those in memory take."""
@@ -194,7 +187,3 @@ class Lottery(Generic[T]):
         total = self._cumulative[-1]
         point = min(chance * total, np.nextafter(total, 0))  # rounding must not lead beyond the last
         return int(np.searchsorted(self._cumulative, point, side="right"))
-
-
-def _same(thing: T) -> T:
-    return thing
