@@ -273,7 +273,7 @@ def evaluate(
             memory=memory,
             max_global_tokens=max_global_tokens,
             enlarge=enlarge.factor,
-            windows=windows.choice,
+            windows=windows.value,
             everyone=everyone,
         )
         read = [file for pair in data.pairs for file in pair.files]

@@ -118,7 +118,7 @@ def matte(
                 memory=memory,
                 max_global_tokens=max_global_tokens,
                 enlarge=enlarge.factor,
-                windows=windows.choice,
+                windows=windows.value,
             )
         if routes is not None:
             check_routed(engine, "--routes")

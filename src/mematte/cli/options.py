@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import typer
 
@@ -27,16 +27,6 @@ class Windows(str, Enum):
     all = "all"
     unknown = "unknown"
 
-    @property
-    def choice(self) -> Literal["auto", "all", "unknown"]:
-        """As `mematte.load` takes it."""
-        choices: dict[str, Literal["auto", "all", "unknown"]] = {
-            "auto": "auto",
-            "all": "all",
-            "unknown": "unknown",
-        }
-        return choices[self.value]
-
 
 class Enlarge(str, Enum):
     """How much larger the network may be shown a picture."""
@@ -49,8 +39,7 @@ class Enlarge(str, Enum):
     @property
     def factor(self) -> Literal["auto", 1, 2, 3]:
         """As `mematte.load` takes it."""
-        factors: dict[str, Literal["auto", 1, 2, 3]] = {"auto": "auto", "1": 1, "2": 2, "3": 3}
-        return factors[self.value]
+        return "auto" if self is Enlarge.auto else cast(Literal[1, 2, 3], int(self.value))
 
 
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]

@@ -101,7 +101,7 @@ def plan(
         memory=memory,
         max_global_tokens=max_global_tokens,
         enlarge=enlarge.factor,
-        windows=windows.choice,
+        windows=windows.value,
     )
     jobs = _jobs_of_file(engine, image) if size is None else _jobs_of_size(engine, size)
     job = _chosen(engine, jobs) if memory is not None else jobs[0]

@@ -108,7 +108,7 @@ def routes(
                 memory=memory,
                 max_global_tokens=max_global_tokens,
                 enlarge=enlarge.factor,
-                windows=windows.choice,
+                windows=windows.value,
             )
         check_routed(engine, "mematte routes")
         # The routes that `mematte matte` would take: the same call, of whose results nothing is written.
