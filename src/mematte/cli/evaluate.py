@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -352,7 +352,7 @@ def _method(
             messages.warn([f"{len(ready.others)} files of {predictions} are nobody's predictions: {first}."])
         return ready
     if method is not MethodName.network:
-        return PyMatting(cast(Any, method.value))
+        return PyMatting(method.value)
     with messages.stage("load", f"Loading {network['weights']}"):
         chosen = Network(**network)
         _ = chosen.settings  # raises now what is wrong with the weights

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated
 
 import typer
 
@@ -140,9 +140,9 @@ def compose(
         **_counts(preset, per_foreground),
         seed=seed,
         radii_px=trimap_radius,
-        crop=cast(Any, crop.value),
-        merged_format=cast(Any, merged_format.value),
-        bits=cast(Any, int(bits.value)),
+        crop=crop.value,
+        merged_format=merged_format.value,
+        bits=8 if bits is BitsName.eight else 16,
     )
     with Messages(quiet) as messages:
         found = find_pairs(foregrounds, layout)
