@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from mematte.errors import OutputError
+from mematte.files import check_spares_inputs, is_same_file, write_text
 
 from .files import check_new_file
 from .messages import Messages
@@ -229,13 +233,11 @@ def evaluate(
 
     Example: mematte evaluate AIM-500 --predictions my_alphas --format markdown
     """
-    from mematte.errors import OutputError
     from mematte.eval.datasets import open_data_set
     from mematte.eval.evaluate import Rules
     from mematte.eval.report import write_page
     from mematte.eval.run import Task, run
     from mematte.eval.tables import SUFFIXES, table
-    from mematte.files import check_spares_inputs, is_same_file, write_text
     from mematte.image import DEFAULT_MAX_PIXELS
 
     _check_together(method, predictions, trimap, trimap_from_alpha, html, scores)
@@ -249,10 +251,7 @@ def evaluate(
         "--max-global-tokens": max_global_tokens is not None,
         "--everyone": everyone,
     }
-    said = [name for name, is_said in of_the_network.items() if is_said]
-    if said and (predictions is not None or method is not MethodName.network):
-        other = "--predictions" if predictions is not None else f"--method {method.value}"
-        raise typer.BadParameter(f"{', '.join(said)} is for the network; with {other} there is none.")
+    _check_network([name for name, is_said in of_the_network.items() if is_said], method, predictions)
     for path in tables or ():
         suffix = path.suffix.lower()
         if suffix not in SUFFIXES:
@@ -279,11 +278,7 @@ def evaluate(
         read = [file for pair in data.pairs for file in pair.files]
         read += [file for pair in data.pairs for file in chosen.files(pair.name)]
         read += [path for path in (Path(weights),) if path.is_file()]
-        outputs = [path for path in (scores, *(tables or ())) if path is not None]
-        for number, output in enumerate(outputs):
-            check_spares_inputs(output, read)
-            if any(is_same_file(output, other) for other in outputs[:number]):
-                raise OutputError(f"{output} is named for two outputs. Name a file for each.")
+        _check_outputs([path for path in (scores, *(tables or ())) if path is not None], read)
         rules = Rules(
             not unquantised, data.region if region is None else region.value, conn_counting_background
         )
@@ -319,6 +314,19 @@ def _check_together(
         raise typer.BadParameter("--trimap none is for --predictions: every method here needs a trimap.")
     if html is not None and scores is not None:
         raise typer.BadParameter(f"--html keeps its own scores, {html / 'scores.jsonl'}: leave out --scores.")
+
+
+def _check_network(said: Sequence[str], method: MethodName, predictions: Path | None) -> None:
+    if said and (predictions is not None or method is not MethodName.network):
+        other = "--predictions" if predictions is not None else f"--method {method.value}"
+        raise typer.BadParameter(f"{', '.join(said)} is for the network; with {other} there is none.")
+
+
+def _check_outputs(outputs: Sequence[Path], read: Sequence[Path]) -> None:
+    for number, output in enumerate(outputs):
+        check_spares_inputs(output, read)
+        if any(is_same_file(output, other) for other in outputs[:number]):
+            raise OutputError(f"{output} is named for two outputs. Name a file for each.")
 
 
 def _tell(data: DataSet, messages: Messages) -> None:
