@@ -1,5 +1,5 @@
-"""Worker processes: started clean, deaf to Ctrl-C, gone when their parent is; and what they ended with. And
-what processes forked by others lack."""
+"""Worker processes: started clean, deaf to Ctrl-C, gone when their parent is; the errors that they end with;
+and libraries whose threads a fork leaves behind."""
 
 from __future__ import annotations
 

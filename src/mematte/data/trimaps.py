@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mematte.data.draws import ratio
+from mematte.image.trimap import MASK_BACKGROUND_BELOW, MASK_FOREGROUND_ABOVE
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -34,8 +35,6 @@ CAREFUL_STYLES: dict[str, float] = {"band": 0.3, "wobbly": 0.3, "dabs": 0.4}
 BRUSH_CHANCE = 0.35
 SPECKS_CHANCE = 0.5
 WIDEST_PX = 80
-# What tools take for surely foreground and surely background in a mask, before they erode both.
-SURELY_IN, SURELY_OUT = 0.94, 0.04
 
 
 def distance(mask: Mask) -> Floats:
@@ -115,7 +114,8 @@ def _coarse(alpha: Floats, rng: np.random.Generator) -> tuple[Mask, Mask]:
 def _mask(alpha: Floats, rng: np.random.Generator) -> tuple[Mask, Mask]:
     soft = cv2.GaussianBlur(alpha, (0, 0), ratio(rng, 0.5, 5))
     radius = ratio(rng, 2, 20)
-    return distance(soft > SURELY_IN) > radius, distance(soft < SURELY_OUT) > radius
+    foreground, background = soft > MASK_FOREGROUND_ABOVE, soft < MASK_BACKGROUND_BELOW
+    return distance(foreground) > radius, distance(background) > radius
 
 
 def _dabs(alpha: Floats, rng: np.random.Generator) -> tuple[Mask, Mask]:
