@@ -131,7 +131,33 @@ def test_scores_of_two_settings_are_never_mixed(
     assert run(replace(task, **change), scores=record, force=True).kept == 0
 
 
-@pytest.mark.parametrize("text", ["", "not json\n", '{"format": "another"}\n', "[]\n"])
+@pytest.mark.parametrize("killed_at", ["ä", "stamp"])
+@pytest.mark.parametrize("name", ["ä", "line\u2028end"])
+def test_a_record_holds_any_name(make_discs: MakeDiscs, tmp_path: Path, name: str, killed_at: str) -> None:
+    task = Task(open_data_set(make_discs("a", name, "ää")), Blurred(tmp_path / "log"), Rules())
+    record = tmp_path / "scores.jsonl"
+    first = run(task, scores=record)
+    assert len(first.scored) == 3
+    written = record.read_bytes()
+    record.write_bytes(written[: written.rindex(killed_at.encode()) + 1])  # within a letter of two bytes
+    asked(task)
+
+    again = run(task, scores=record)
+
+    assert (asked(task), by_name(again)) == ([first.scored[-1].name], by_name(first))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "not json\n",
+        '{"format": "another"}\n',
+        "[]\n",
+        '{"format": "mematte evaluation, 1"}\n',
+        '{"format": "mematte evaluation, 1", "settings": []}\n',
+    ],
+)
 def test_a_file_that_is_no_record_is_kept(task: Task, tmp_path: Path, text: str) -> None:
     other = tmp_path / "notes.jsonl"
     other.write_text(text)
@@ -140,13 +166,15 @@ def test_a_file_that_is_no_record_is_kept(task: Task, tmp_path: Path, text: str)
     assert other.read_text() == text
 
 
-def test_a_record_that_is_damaged_in_its_middle_is_told(task: Task, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", ['{"name": "a", "sco', '{"name": "a"}', "[]", "\xff"])
+def test_a_record_that_is_damaged_in_its_middle_is_told(task: Task, tmp_path: Path, damaged: str) -> None:
     record = tmp_path / "scores.jsonl"
     run(task, scores=record)
     lines = record.read_text().splitlines()
-    record.write_text("\n".join([lines[0], lines[1][:30], *lines[2:]]))
+    record.write_text("\n".join([lines[0], damaged, *lines[2:]]), encoding="latin-1")
     with pytest.raises(OutputError, match="damaged in line 2"):
         run(task, scores=record)
+    assert run(task, scores=record, force=True).kept == 0
 
 
 def test_a_picture_that_cannot_be_scored_is_named_and_the_rest_goes_on(task: Task) -> None:
