@@ -130,6 +130,25 @@ def test_a_rerun_draws_what_is_missing_and_nothing_else(task: Task) -> None:
     assert len(before) == pytest.approx(len(page.read_text()), rel=0.01)
 
 
+def test_panels_of_another_method_do_not_stay(task: Task) -> None:
+    page, results = drawn(task)
+    place = page.parent / "pictures" / "plain"
+    for name in ("routes.jpg", "routes.small.jpg"):  # as a network's have them
+        (place / name).write_bytes((place / "picture.jpg").read_bytes())
+    assert "Routes" in write_page(page.parent, results).read_text()
+
+    write_page(page.parent, run(replace(task, rules=Rules(region="whole")), force=True))
+
+    assert not list(place.glob("routes*"))
+    assert "Routes" not in page.read_text()
+
+
+def test_the_page_says_which_set_it_is_about(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(task.data.found.folder)
+    page, _ = drawn(replace(task, data=open_data_set(Path())))
+    assert "<title>blurred on set</title>" in page.read_text()
+
+
 def test_a_folder_of_something_else_is_left_alone(task: Task) -> None:
     assert task.page is not None
     task.page.mkdir()

@@ -109,6 +109,9 @@ def draw(folder: Path, pair: EvalPair, alpha: Alpha, region: Region, matte: Matt
     place = folder / PICTURES / flat_name(pair.name)
     try:
         place.mkdir(parents=True, exist_ok=True)
+        for panel in PANELS.keys() - panels:  # of another method, drawn here before
+            (place / _file(panel)).unlink(missing_ok=True)
+            (place / _file(panel, small=True)).unlink(missing_ok=True)
         for panel, pixels in panels.items():
             _write(place / _file(panel), pixels, JPEG_QUALITY)
             _write(place / _file(panel, small=True), _small(pixels), SMALL_JPEG_QUALITY)
@@ -124,9 +127,7 @@ def error_map(difference: NDArray[Any], scored: NDArray[np.bool_]) -> Bytes:
         scored: (H, W) where errors count; elsewhere the map is nearly black.
     """
     strength = np.abs(difference)[..., None] ** ERROR_GAMMA
-    hue = np.where(
-        difference[..., None] > 0, np.array(TOO_OPAQUE, np.float32), np.array(TOO_TRANSPARENT, np.float32)
-    )
+    hue = np.where(difference[..., None] > 0, _ORANGE, _BLUE)
     colour = EXACT + strength * (hue - EXACT)
     return np.rint(np.where(scored[..., None], colour, NOT_SCORED)).astype(np.uint8)
 
@@ -157,7 +158,7 @@ def _page(folder: Path, results: Results, sort_by: Metric) -> str:
     called = facts.get("weights", facts["method"])
     template = Template(files(__package__).joinpath("report.html").read_text(encoding="utf-8"))
     return template.substitute(
-        title=escape(f"{called} on {Path(facts['data set']).name}"),
+        title=escape(f"{called} on {Path(facts['data set']).resolve().name}"),
         facts="\n".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts.items()),
         shares="".join(f"<p>{escape(line)}</p>" for line in share_lines(results.scored)),
         tiles="\n".join(_tile(metric, results.mean, ranked) for metric in _METRICS),
