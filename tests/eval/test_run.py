@@ -16,10 +16,12 @@ import torch
 from mematte.errors import DataError, MatteError, OutputError
 from mematte.eval import EvalPair, Rules, eight_bit, score
 from mematte.eval.datasets import open_data_set
-from mematte.eval.methods import Estimate, Estimator, Network, Predictions
+from mematte.eval.methods import Estimate, Estimator, Network, Peer, Predictions, PyMatting
 from mematte.eval.results import Results
 from mematte.eval.run import Task, run
 from mematte.image import write_alpha
+from mematte.weights import load_weights
+from mematte.weights.catalog import BUILT_IN
 
 from .conftest import SIZE, MakeDiscs, disc, write
 
@@ -191,6 +193,21 @@ def test_a_picture_that_cannot_be_scored_is_named_and_the_rest_goes_on(task: Tas
     assert "4x3 px" in results.failures[1].reason
 
 
+@pytest.mark.parametrize("peer", ["closed-form", "knn"])
+def test_a_picture_that_a_peer_cannot_matte_is_named_and_the_rest_goes_on(task: Task, peer: Peer) -> None:
+    pair = task.data.pairs[0]
+    levels = np.array([[0, 128, 255]], np.uint8)
+    assert pair.trimap is not None
+    for file, pixels in ((pair.image, np.dstack([levels] * 3)), (pair.truth, levels), (pair.trimap, levels)):
+        write(file, pixels)
+
+    results = run(replace(task, method=PyMatting(peer)))
+
+    assert list(by_name(results)) == ["b", "c"]
+    (failure,) = results.failures
+    assert (failure.name, failure.reason[:12]) == ("a", "PyMatting's ")
+
+
 def test_no_picture_at_all_is_an_error(task: Task) -> None:
     for pair in task.data.pairs:
         pair.image.write_bytes(b"")
@@ -236,6 +253,12 @@ def test_alphas_that_are_there_are_not_replaced_unless_asked(task: Task, tmp_pat
     assert (alphas / "b.png").read_bytes() == own
     run(task, scores=record, force=True)
     assert asked(task) == ["b"]
+
+
+def test_alphas_and_the_page_are_not_written_into_one_folder(task: Task, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="named for the alphas and for the page"):
+        run(replace(task, alphas=tmp_path / "both", page=tmp_path / "set" / ".." / "both"))
+    assert not (tmp_path / "both").exists()
 
 
 @pytest.mark.parametrize("folder", ["image", "alpha", "trimap1"])
@@ -284,6 +307,13 @@ def test_the_record_is_plain_json_lines(task: Task, tmp_path: Path) -> None:
     header, *lines = map(json.loads, record.read_text().splitlines())
     assert header["settings"] == results.settings
     assert [line["scores"]["sad"] for line in lines] == [one.scores.sad for one in results.scored]
+
+
+def test_a_name_and_its_file_are_two_settings_where_they_ask_for_other_windows() -> None:
+    file = BUILT_IN.file
+    assert BUILT_IN.windows != load_weights(str(file)).windows
+    assert Network("tiny").settings != Network(str(file)).settings
+    assert Network("tiny", windows="all").settings == Network(str(file), windows="all").settings
 
 
 @pytest.mark.parametrize(("processes", "threads"), [(1, 4), (2, 2), (3, 1), (9, 1)])
