@@ -21,7 +21,7 @@ from mematte.eval.report import EXACT, NOT_SCORED, TOO_OPAQUE, TOO_TRANSPARENT, 
 from mematte.eval.results import Results
 from mematte.eval.run import Task, run
 
-from .conftest import SIZE, MakeDiscs, disc, trimap_of
+from .conftest import SIZE, MakeDiscs, disc, trimap_of, write
 from .test_run import Blurred
 
 NAMES = ("<b>&'bold'", "plain", 'quote"d %2F')
@@ -147,6 +147,19 @@ def test_the_page_says_which_set_it_is_about(task: Task, monkeypatch: pytest.Mon
     monkeypatch.chdir(task.data.found.folder)
     page, _ = drawn(replace(task, data=open_data_set(Path())))
     assert "<title>blurred on set</title>" in page.read_text()
+
+
+def test_a_picture_too_long_for_jpeg_is_on_the_page(task: Task) -> None:
+    (pair,) = [pair for pair in task.data.pairs if pair.name == "plain"]
+    levels = np.full((65_510, 3), 128, np.uint8)
+    assert pair.trimap is not None
+    for file, pixels in ((pair.image, np.dstack([levels] * 3)), (pair.truth, levels), (pair.trimap, levels)):
+        write(file, pixels)
+    page, results = drawn(task)
+    assert not results.failures
+    place = page.parent / "pictures" / "plain"
+    shapes = {file: cv2.imread(str(place / file)).shape[0] for file in ("picture.jpg", "errors.png")}
+    assert shapes == {"picture.jpg": 65_500, "errors.png": 65_510}
 
 
 def test_a_folder_of_something_else_is_left_alone(task: Task) -> None:

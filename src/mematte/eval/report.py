@@ -47,6 +47,7 @@ PANELS = {
 }
 SMALL_PX = 560  # longer side of a small panel: sharp at 280 px on a dense screen
 JPEG_QUALITY, SMALL_JPEG_QUALITY = 90, 84
+JPEG_MOST_PX = 65_500  # per side; OpenCV writes no more
 
 # Too opaque is orange and too transparent is blue, which the colour-blind tell apart too; RGB, 0 to 255.
 TOO_OPAQUE, TOO_TRANSPARENT = (255, 138, 0), (40, 140, 255)
@@ -114,7 +115,7 @@ def draw(folder: Path, pair: EvalPair, alpha: Alpha, region: Region, matte: Matt
             (place / _file(panel, small=True)).unlink(missing_ok=True)
         for panel, pixels in panels.items():
             _write(place / _file(panel), pixels, JPEG_QUALITY)
-            _write(place / _file(panel, small=True), _small(pixels), SMALL_JPEG_QUALITY)
+            _write(place / _file(panel, small=True), _shrunk(pixels, SMALL_PX), SMALL_JPEG_QUALITY)
     except OSError as error:
         raise OutputError(f"{place} cannot be written: {error.strerror}.") from error
 
@@ -286,9 +287,10 @@ def _bytes(values: NDArray[np.float32]) -> Bytes:
     return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
-def _small(pixels: Bytes) -> Bytes:
+def _shrunk(pixels: Bytes, most_px: int) -> Bytes:
+    """No side longer than `most_px`."""
     height, width = pixels.shape[:2]
-    scale = SMALL_PX / max(height, width)
+    scale = most_px / max(height, width)
     if scale >= 1:
         return pixels
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -296,7 +298,9 @@ def _small(pixels: Bytes) -> Bytes:
 
 
 def _write(path: Path, pixels: Bytes, quality: int) -> None:
-    flags = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix == ".jpg" else []
+    flags = []
+    if path.suffix == ".jpg":
+        flags, pixels = [cv2.IMWRITE_JPEG_QUALITY, quality], _shrunk(pixels, JPEG_MOST_PX)
     done, encoded = cv2.imencode(path.suffix, pixels[..., ::-1] if pixels.ndim == 3 else pixels, flags)
     assert done
     path.write_bytes(encoded.tobytes())
