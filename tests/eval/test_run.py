@@ -292,6 +292,20 @@ def test_predictions_of_any_depth_are_scored(make_discs: MakeDiscs, tmp_path: Pa
     }
 
 
+def test_predictions_may_lie_among_the_pictures(make_discs: MakeDiscs) -> None:
+    data = open_data_set(make_discs("a", "b"))
+    for pair in data.pairs:
+        write(pair.image.with_suffix(".alpha.png"), np.full(SIZE, 51, np.uint8))
+
+    predictions = Predictions.of(data.pairs[0].image.parent, data.found)
+
+    assert predictions.others == ()
+    for pair in data.pairs:
+        read = data.read(pair)
+        expected = score(np.full(SIZE, 51, np.uint8), read.truth, read.trimap)
+        assert by_name(run(Task(data, predictions, Rules())))[pair.name] == expected
+
+
 def test_a_folder_without_any_prediction_is_refused(make_discs: MakeDiscs, tmp_path: Path) -> None:
     data = open_data_set(make_discs("a"))
     (tmp_path / "empty").mkdir()

@@ -226,10 +226,13 @@ class Predictions:
     def of(cls, folder: Path, data: Found, max_pixels: int = DEFAULT_MAX_PIXELS) -> Predictions:
         """Those of a folder for the pictures of a data set: files of the same names but for the suffix.
 
+        They may lie among the pictures, where `mematte matte` writes them.
+
         Raises:
             DataError: there is no such folder, or no picture of the data set has a prediction in it.
         """
-        found, others = files_by_name(folder, (pair.name for pair in data.pairs), ALPHA_ENDINGS)
+        pictures = (pair.files["image"] for pair in data.pairs)
+        found, others = files_by_name(folder, (pair.name for pair in data.pairs), ALPHA_ENDINGS, pictures)
         if not found:
             names = f"{data.pairs[0].name}.png"
             raise DataError(
