@@ -186,6 +186,11 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     ):
         with pytest.raises(WeightsError, match=r"there is no such file"):
             load_weights(missing)
+    (tmp_path / "link.pth").symlink_to("gone.pth")
+    with pytest.raises(
+        WeightsError, match=r"link.pth: the link leads to gone.pth, and there is no such file.$"
+    ):
+        load_weights(str(tmp_path / "link.pth"))
     for long in ("x" * 300, Path("x" * 300)):
         with pytest.raises(WeightsError, match="x cannot be read: File name too long"):
             load_weights(long)

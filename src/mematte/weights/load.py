@@ -204,6 +204,8 @@ def _in_a_folder(name: str) -> bool:
 
 
 def _no_such_file(path: Path) -> str:
+    if path.is_symlink():
+        return f"{path}: the link leads to {path.readlink()}, and there is no such file."
     beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.5)
     guess = f" Did you mean {path.parent / near[0]}?" if near else ""
