@@ -20,7 +20,7 @@ from mematte.eval.methods import Estimate, Estimator, Network, Peer, Predictions
 from mematte.eval.results import Results
 from mematte.eval.run import Task, run
 from mematte.image import write_alpha
-from mematte.weights import load_weights
+from mematte.weights import Preprocessing, load_weights
 from mematte.weights.catalog import BUILT_IN
 
 from .conftest import SIZE, MakeDiscs, disc, write
@@ -328,6 +328,15 @@ def test_a_name_and_its_file_are_two_settings_where_they_ask_for_other_windows()
     assert BUILT_IN.windows != load_weights(str(file)).windows
     assert Network("tiny").settings != Network(str(file)).settings
     assert Network("tiny", windows="all").settings == Network(str(file), windows="all").settings
+
+
+def test_another_preprocessing_beside_the_weights_is_another_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = load_weights("tiny")
+    before = Network("tiny").settings
+    assert before["preprocessing"] == "mean 0.485 0.456 0.406, std 0.229 0.224 0.225, padded with edge"
+    another = replace(weights, preprocessing=Preprocessing((0.5,) * 3, (0.5,) * 3))
+    monkeypatch.setattr("mematte.weights.load_weights", lambda _: another)
+    assert Network("tiny").settings["preprocessing"] == "mean 0.5 0.5 0.5, std 0.5 0.5 0.5, padded with zeros"
 
 
 @pytest.mark.parametrize(("processes", "threads"), [(1, 4), (2, 2), (3, 1), (9, 1)])

@@ -103,6 +103,11 @@ class Network:
         weights = load_weights(self.weights)
         # A name of the catalogue may ask for others than the file does that it stands for.
         windows = f"auto, these weights ask for {weights.windows}" if self.windows == "auto" else self.windows
+        # What a Hugging Face folder says of it lies beside the weights, so that their checksum does not tell.
+        mean, std = (
+            " ".join(f"{value:g}" for value in values)
+            for values in (weights.preprocessing.mean, weights.preprocessing.std)
+        )
         is_file = Path(weights.source).is_file()
         return {
             "method": "network",
@@ -110,6 +115,7 @@ class Network:
             "weights sha256" if is_file else "weights source": (
                 sha256(Path(weights.source)) if is_file else weights.source
             ),
+            "preprocessing": f"mean {mean}, std {std}, padded with {weights.preprocessing.padding}",
             "blocks": weights.spec.blocks,
             "attending": "every token" if self.everyone else "as the routers choose",
             "device": str(device),
