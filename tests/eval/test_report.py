@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tracemalloc
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -181,6 +182,19 @@ def test_errors_have_a_sign_and_known_pixels_none() -> None:
     np.testing.assert_array_equal(colours[2], [EXACT] * 3)
     np.testing.assert_array_equal(colours[3], [NOT_SCORED] * 3)
     assert colours[4, 0] > EXACT + 10  # small errors are seen
+
+
+def test_the_map_of_a_large_picture_is_coloured_in_bands() -> None:
+    difference = np.linspace(-1, 1, 16_000_000, dtype=np.float32).reshape(4000, 4000)
+    scored = np.ones(difference.shape, bool)
+    tracemalloc.start()
+    try:
+        colours = error_map(difference, scored)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 4 * colours.nbytes  # floats of the whole took twenty times it
+    np.testing.assert_array_equal(colours[-1], error_map(difference[-1:], scored[-1:])[0])
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

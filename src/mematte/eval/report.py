@@ -27,6 +27,7 @@ from mematte.eval.results import Results, Scored
 from mematte.eval.tables import about, share_lines
 from mematte.files import write_text
 from mematte.image import BACKGROUND, FOREGROUND, UNKNOWN, Trimap
+from mematte.image.bands import row_bands
 
 if TYPE_CHECKING:
     from mematte.engine import Matte
@@ -95,7 +96,7 @@ def draw(folder: Path, pair: EvalPair, alpha: Alpha, region: Region, matte: Matt
     truth = _in_unit(pair.truth)
     scored = pair.trimap == UNKNOWN if region == "unknown" else np.ones(pair.trimap.shape, bool)
     panels: dict[str, Bytes] = {
-        "picture": _bytes(_in_unit(pair.image)),
+        "picture": pair.image if pair.image.dtype == np.uint8 else _bytes(_in_unit(pair.image)),
         "trimap": pair.trimap,
         "truth": _bytes(truth),
         "alpha": _bytes(estimate),
@@ -127,10 +128,13 @@ def error_map(difference: NDArray[Any], scored: NDArray[np.bool_]) -> Bytes:
         difference: alpha less truth.
         scored: (H, W) where errors count; elsewhere the map is nearly black.
     """
-    strength = np.abs(difference)[..., None] ** ERROR_GAMMA
-    hue = np.where(difference[..., None] > 0, _ORANGE, _BLUE)
-    colour = EXACT + strength * (hue - EXACT)
-    return np.rint(np.where(scored[..., None], colour, NOT_SCORED)).astype(np.uint8)
+    colours: Bytes = np.empty((*difference.shape, 3), np.uint8)
+    for rows in row_bands(difference.shape):  # its floats take twenty times what it is
+        part = difference[rows, :, None]
+        hue = np.where(part > 0, _ORANGE, _BLUE)
+        colour = EXACT + np.abs(part) ** ERROR_GAMMA * (hue - EXACT)
+        colours[rows] = np.rint(np.where(scored[rows, :, None], colour, NOT_SCORED))
+    return colours
 
 
 def write_page(folder: Path, results: Results, sort_by: Metric = "sad") -> Path:
