@@ -27,7 +27,7 @@ def matte(session, photo, trimap, max_global_tokens=18_500):
         "trimap": trimap.repeat(times, 0).repeat(times, 1)[None, None].astype(np.float32) / 255,
     }
     if any(one.name == "max_global_tokens" for one in session.get_inputs()):
-        feeds["max_global_tokens"] = np.asarray(max_global_tokens, np.int64)  # fewer take less memory
+        feeds["max_global_tokens"] = np.asarray(max_global_tokens, np.int64)  # fewer take less time
     (alpha,) = session.run(["alpha"], feeds)
     return alpha.reshape(height, times, width, times).mean(axis=(1, 3))
 

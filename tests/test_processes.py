@@ -6,12 +6,13 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
 
 from mematte import processes
-from mematte.errors import DeviceError
+from mematte.errors import DataError, DeviceError, ImageFileError, MatteError, SizeMismatchError
 
 needs_fork = pytest.mark.skipif(
     "fork" not in multiprocessing.get_all_start_methods(), reason="processes cannot be forked here"
@@ -94,3 +95,27 @@ def test_the_process_that_began_may_go_on(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(processes, "_began", {"a library": os.getpid() + 1})
     with pytest.raises(DeviceError, match="a library had started threads"):
         processes.begin_threads("a library")
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "kind"),
+    [
+        (
+            DataError("2 of 9 pictures cannot be used:\n  a.png"),
+            ImageFileError("a.png is damaged."),
+            DataError,
+        ),
+        (DataError("There are none."), None, DataError),
+        (SizeMismatchError((2, 3), (4, 5)), None, MatteError),
+        (KeyError("a"), None, None),
+    ],
+)
+def test_what_a_process_ended_with_is_the_last_error_of_its_traceback(
+    error: Exception, cause: Exception | None, kind: type | None
+) -> None:
+    error.__cause__ = cause
+    text = "-- Process 0 terminated with the following error:\n" + "".join(traceback.format_exception(error))
+
+    found = processes.users_error(RuntimeError(text))
+
+    assert (type(found), str(found)) == (kind or type(None), str(error) if kind else "None")

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from .errors import OutputError
 
+NO_UTF8 = "backslashreplace"
+"""How texts hold what is no UTF-8, as names of files can be; JSON reads it back."""
+
 
 def check_spares_inputs(path: Path, inputs: Sequence[Path]) -> None:
     """Raise if writing `path` would destroy what is read.
@@ -35,7 +38,7 @@ def write_text(path: Path, text: str) -> None:
 
     partial = partial_of(path)
     try:
-        with partial.open("w", encoding="utf-8", newline="\n") as file:
+        with partial.open("w", encoding="utf-8", errors=NO_UTF8, newline="\n") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

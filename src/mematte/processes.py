@@ -78,5 +78,13 @@ def end_children() -> None:
 
 def users_error(error: Exception) -> MatteError | None:
     """The error that one of torch's processes ended with, if it is a user's: only its traceback came."""
-    found = re.search(r"^mematte\.errors\.(\w+): (.*)", str(error), re.MULTILINE | re.DOTALL)
-    return getattr(errors, found[1])(found[2].strip()) if found else None
+    # The last one: before it stands what it came from.
+    found = re.search(r".*^mematte\.errors\.(\w+): (.*)", str(error), re.MULTILINE | re.DOTALL)
+    if found is None:
+        return None
+    kind: type[MatteError] = getattr(errors, found[1])
+    message = found[2].strip()
+    try:
+        return kind(message)
+    except TypeError:  # one that is made of other things than its message
+        return MatteError(message)

@@ -96,8 +96,9 @@ def test_growth_is_the_power_that_the_seconds_follow() -> None:
 
 
 def test_a_mistyped_network_is_told_before_anything_is_measured() -> None:
-    with pytest.raises(InputError, match="no contender 'mematte:huge'"):
-        measure_all([Setting((100_000, 100_000)), Setting((64, 64), "huge")])
+    for name in ("huge", "tiny:float32"):
+        with pytest.raises(InputError, match=f"There is no network '{name}'; use one of tiny, small, base"):
+            measure_all([Setting((100_000, 100_000)), Setting((64, 64), name)])
 
 
 def test_of_what_is_computed_a_quarter_attends() -> None:

@@ -50,5 +50,6 @@ def test_measured_in_a_process_of_its_own_no_stage_beats_its_floor() -> None:
 
 
 def test_an_unknown_network_fails_before_anything_is_measured() -> None:
-    with pytest.raises(InputError, match="huge"):
-        measure_all(["huge"], [224])
+    for name in ("huge", "tiny:float32"):
+        with pytest.raises(InputError, match=f"There is no network '{name}'"):
+            measure_all([name], [224])

@@ -19,7 +19,7 @@ from mematte.bench.gpu import (
     table,
 )
 from mematte.cli import app
-from mematte.errors import DeviceError, InputError
+from mematte.errors import DeviceError, InputError, OutputError
 
 SIZE = (1024, 1536)
 OURS = GpuRow("mematte:small:bfloat16", SIZE, None, "", "H", 10, 9, 20, 4, 6, 10**8, 4 * 10**8, 2 * 10**8)
@@ -96,7 +96,22 @@ def test_the_command_prints_a_table_and_writes_the_rows(tmp_path: Path) -> None:
     assert row["size"] == [40, 64]
 
 
+def test_rows_that_cannot_be_written_are_told_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mematte.bench.gpu.measure_all", lambda *_: pytest.fail("it was measured"))
+
+    result = CliRunner().invoke(
+        app, ["bench", "gpu", "--device", "cpu", "-o", str(tmp_path / "no" / "rows.json")]
+    )
+
+    assert isinstance(result.exception, OutputError)
+    assert "no does not exist. Make it first." in str(result.exception)
+
+
 def test_a_mistyped_name_or_device_is_told_before_anything_is_measured() -> None:
+    with pytest.raises(InputError, match="There is no network 'tiny:float32'"):
+        default_tasks(["tiny:float32"])
     with pytest.raises(InputError, match="no contender 'sam:small:float32'"):
         measure_all([Task("sam:small:float32", (40, 64), device="cpu")])
     with pytest.raises(DeviceError, match="toaster"):

@@ -44,8 +44,23 @@ def test_rows_of_another_machine_are_not_mixed_in(tmp_path: Path, monkeypatch: p
     assert path.read_bytes() == before
 
 
+def test_rows_of_another_version_are_told_whatever_they_hold(tmp_path: Path) -> None:
+    path = tmp_path / "costs.json"
+    path.write_text('{"format": "mematte measurements, 1", "measured on": {"mematte": "0.0"}, "rows": [{}]}')
+    with pytest.raises(OutputError, match=r"measured on something else: mematte was 0\.0 and is "):
+        KeptRows(path)
+
+
 @pytest.mark.parametrize(
-    "text", ["", "[]", "null", '{"format": "other"}', '{"format": "mematte measurements, 1", "rows": 3}']
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        '{"format": "other"}',
+        '{"format": "mematte measurements, 1", "rows": 3}',
+        '{"format": "mematte measurements, 1", "measured on": null, "rows": []}',
+    ],
 )
 def test_a_file_of_something_else_stays(tmp_path: Path, text: str) -> None:
     path = tmp_path / "costs.json"

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from mematte import load
 from mematte.bench import paper
 from mematte.cli import app
-from mematte.errors import InputError
+from mematte.errors import InputError, WeightsError
 from mematte.eval.datasets import open_data_set
 from mematte.eval.metrics import eight_bit, score
 from mematte.model import SPECS, MEMatte
@@ -122,10 +122,15 @@ def test_weights_that_prove_nothing_are_an_error_before_anything_is_scored(
     assert re.search(says, str(result.exception))
 
 
-def test_pictures_of_two_kinds_are_not_compared_with_a_teacher(pictures: Path) -> None:
-    large = load_weights("tiny").enlarge_below
-    proof = paper.prove(paper.Asked(open_data_set(pictures), caps=(), sizes=()))
-    one, two = proof.methods[0].results.scored
-    mixed = replace(proof.methods[0].results, scored=(one, replace(two, size=(large, 1))))
+def test_a_teacher_that_cannot_be_compared_is_told_before_anything_is_scored(
+    pictures: Path, teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paper, "run", lambda *_, **__: pytest.fail("something was scored"))
+    asked = paper.Asked(open_data_set(pictures), teacher="nobody", sizes=())
+    with pytest.raises(WeightsError, match="'nobody' is neither"):
+        paper.prove(asked)
+
+    large = np.zeros((1, load_weights("tiny").enlarge_below, 3), np.uint8)
+    assert cv2.imwrite(str(pictures / "image" / "two.png"), large)
     with pytest.raises(InputError, match="2 times larger, others 1 times"):
-        paper._enlargement("tiny", mixed)
+        paper.prove(replace(asked, teacher=str(teacher)))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,7 +135,7 @@ def test_tables_are_written_and_printed(evaluate: Run, folder: Path) -> None:
     assert [one["name"] for one in read["pictures"]] == ["large", "small"]
     assert json.loads((folder / "t.json").read_text()) == read
     assert "| **mean** |" in (folder / "t.md").read_text()
-    assert "\nmean," in (folder / "t.csv").read_text()
+    assert '\n"mean",' in (folder / "t.csv").read_text()
 
     again = evaluate("--table", "t.csv")
     assert (again.status, again.out) == (1, "")
@@ -215,3 +218,20 @@ def test_an_empty_folder_is_one_line_on_stderr(run: Run, folder: Path) -> None:
     (folder / "empty").mkdir()
     result = run("evaluate", "empty")
     assert (result.status, result.out, result.err) == (1, "", "Error: empty is empty.\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_no_utf_8_can_be_written_into_every_table(evaluate: Run, discs: Path) -> None:
+    for role in ("image", "trimap1", "alpha"):
+        (discs / role / "small.png").rename(discs / role / os.fsdecode(b"caf\xe9.png"))
+    assert isinstance(sys.stderr, io.TextIOWrapper)
+    sys.stderr.reconfigure(errors="backslashreplace")  # as it is where nobody captures it
+    tables = [f"scores{suffix}" for suffix in (".txt", ".csv", ".json", ".md")]
+    result = evaluate("--html", "report", *(part for name in tables for part in ("--table", name)))
+    assert result.status == 1
+    assert "not valid UTF-8" in result.err
+    assert r"not scored: caf\udce9: " in result.out
+    for file in (*tables, "report/index.html"):
+        assert r"caf\udce9" in (discs.parent / file).read_text(encoding="utf-8")
+    read = json.loads((discs.parent / "scores.json").read_text())
+    assert [one["name"] for one in read["not_scored"]] == ["caf\udce9"]

@@ -393,6 +393,7 @@ TRIMAP = np.full((4, 5), 128, dtype=np.uint8)
         (PLANE[:0], PLANE, TRIMAP, r"alpha must be one plane"),
         (PLANE.tolist(), PLANE, TRIMAP, "alpha must be a numpy array, not list"),
         (PLANE + 1, PLANE, TRIMAP, r"alpha must lie in \[0, 1\]; it reaches from 1.5 to 1.5"),
+        (np.full((4, 5), 1 + 1e-7), PLANE, TRIMAP, r"it reaches from 1.0000001 to 1.0000001"),
         (PLANE, PLANE - 1, TRIMAP, r"truth must lie in \[0, 1\]; it reaches from -0.5"),
         (PLANE * np.nan, PLANE, TRIMAP, "alpha holds 20 values that are NaN or infinite"),
         (PLANE.astype(np.int64), PLANE, TRIMAP, "alpha must be floating point .* not int64"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tracemalloc
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,7 +22,7 @@ from mematte.eval.report import EXACT, NOT_SCORED, TOO_OPAQUE, TOO_TRANSPARENT, 
 from mematte.eval.results import Results
 from mematte.eval.run import Task, run
 
-from .conftest import SIZE, MakeDiscs, disc, trimap_of
+from .conftest import SIZE, MakeDiscs, disc, trimap_of, write
 from .test_run import Blurred
 
 NAMES = ("<b>&'bold'", "plain", 'quote"d %2F')
@@ -130,6 +131,38 @@ def test_a_rerun_draws_what_is_missing_and_nothing_else(task: Task) -> None:
     assert len(before) == pytest.approx(len(page.read_text()), rel=0.01)
 
 
+def test_panels_of_another_method_do_not_stay(task: Task) -> None:
+    page, results = drawn(task)
+    place = page.parent / "pictures" / "plain"
+    for name in ("routes.jpg", "routes.small.jpg"):  # as a network's have them
+        (place / name).write_bytes((place / "picture.jpg").read_bytes())
+    assert "Routes" in write_page(page.parent, results).read_text()
+
+    write_page(page.parent, run(replace(task, rules=Rules(region="whole")), force=True))
+
+    assert not list(place.glob("routes*"))
+    assert "Routes" not in page.read_text()
+
+
+def test_the_page_says_which_set_it_is_about(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(task.data.found.folder)
+    page, _ = drawn(replace(task, data=open_data_set(Path())))
+    assert "<title>blurred on set</title>" in page.read_text()
+
+
+def test_a_picture_too_long_for_jpeg_is_on_the_page(task: Task) -> None:
+    (pair,) = [pair for pair in task.data.pairs if pair.name == "plain"]
+    levels = np.full((65_510, 3), 128, np.uint8)
+    assert pair.trimap is not None
+    for file, pixels in ((pair.image, np.dstack([levels] * 3)), (pair.truth, levels), (pair.trimap, levels)):
+        write(file, pixels)
+    page, results = drawn(task)
+    assert not results.failures
+    place = page.parent / "pictures" / "plain"
+    shapes = {file: cv2.imread(str(place / file)).shape[0] for file in ("picture.jpg", "errors.png")}
+    assert shapes == {"picture.jpg": 65_500, "errors.png": 65_510}
+
+
 def test_a_folder_of_something_else_is_left_alone(task: Task) -> None:
     assert task.page is not None
     task.page.mkdir()
@@ -149,6 +182,19 @@ def test_errors_have_a_sign_and_known_pixels_none() -> None:
     np.testing.assert_array_equal(colours[2], [EXACT] * 3)
     np.testing.assert_array_equal(colours[3], [NOT_SCORED] * 3)
     assert colours[4, 0] > EXACT + 10  # small errors are seen
+
+
+def test_the_map_of_a_large_picture_is_coloured_in_bands() -> None:
+    difference = np.linspace(-1, 1, 16_000_000, dtype=np.float32).reshape(4000, 4000)
+    scored = np.ones(difference.shape, bool)
+    tracemalloc.start()
+    try:
+        colours = error_map(difference, scored)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 4 * colours.nbytes  # floats of the whole took twenty times it
+    np.testing.assert_array_equal(colours[-1], error_map(difference[-1:], scored[-1:])[0])
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

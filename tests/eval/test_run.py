@@ -16,10 +16,12 @@ import torch
 from mematte.errors import DataError, MatteError, OutputError
 from mematte.eval import EvalPair, Rules, eight_bit, score
 from mematte.eval.datasets import open_data_set
-from mematte.eval.methods import Estimate, Estimator, Network, Predictions
+from mematte.eval.methods import Estimate, Estimator, Network, Peer, Predictions, PyMatting
 from mematte.eval.results import Results
 from mematte.eval.run import Task, run
 from mematte.image import write_alpha
+from mematte.weights import Preprocessing, load_weights
+from mematte.weights.catalog import BUILT_IN
 
 from .conftest import SIZE, MakeDiscs, disc, write
 
@@ -131,7 +133,33 @@ def test_scores_of_two_settings_are_never_mixed(
     assert run(replace(task, **change), scores=record, force=True).kept == 0
 
 
-@pytest.mark.parametrize("text", ["", "not json\n", '{"format": "another"}\n', "[]\n"])
+@pytest.mark.parametrize("killed_at", ["ä", "stamp"])
+@pytest.mark.parametrize("name", ["ä", "line\u2028end"])
+def test_a_record_holds_any_name(make_discs: MakeDiscs, tmp_path: Path, name: str, killed_at: str) -> None:
+    task = Task(open_data_set(make_discs("a", name, "ää")), Blurred(tmp_path / "log"), Rules())
+    record = tmp_path / "scores.jsonl"
+    first = run(task, scores=record)
+    assert len(first.scored) == 3
+    written = record.read_bytes()
+    record.write_bytes(written[: written.rindex(killed_at.encode()) + 1])  # within a letter of two bytes
+    asked(task)
+
+    again = run(task, scores=record)
+
+    assert (asked(task), by_name(again)) == ([first.scored[-1].name], by_name(first))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "not json\n",
+        '{"format": "another"}\n',
+        "[]\n",
+        '{"format": "mematte evaluation, 1"}\n',
+        '{"format": "mematte evaluation, 1", "settings": []}\n',
+    ],
+)
 def test_a_file_that_is_no_record_is_kept(task: Task, tmp_path: Path, text: str) -> None:
     other = tmp_path / "notes.jsonl"
     other.write_text(text)
@@ -140,13 +168,15 @@ def test_a_file_that_is_no_record_is_kept(task: Task, tmp_path: Path, text: str)
     assert other.read_text() == text
 
 
-def test_a_record_that_is_damaged_in_its_middle_is_told(task: Task, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", ['{"name": "a", "sco', '{"name": "a"}', "[]", "\xff"])
+def test_a_record_that_is_damaged_in_its_middle_is_told(task: Task, tmp_path: Path, damaged: str) -> None:
     record = tmp_path / "scores.jsonl"
     run(task, scores=record)
     lines = record.read_text().splitlines()
-    record.write_text("\n".join([lines[0], lines[1][:30], *lines[2:]]))
+    record.write_text("\n".join([lines[0], damaged, *lines[2:]]), encoding="latin-1")
     with pytest.raises(OutputError, match="damaged in line 2"):
         run(task, scores=record)
+    assert run(task, scores=record, force=True).kept == 0
 
 
 def test_a_picture_that_cannot_be_scored_is_named_and_the_rest_goes_on(task: Task) -> None:
@@ -161,6 +191,21 @@ def test_a_picture_that_cannot_be_scored_is_named_and_the_rest_goes_on(task: Tas
     assert [failure.name for failure in results.failures] == ["a", "b"]
     assert str(image) in results.failures[0].reason
     assert "4x3 px" in results.failures[1].reason
+
+
+@pytest.mark.parametrize("peer", ["closed-form", "knn"])
+def test_a_picture_that_a_peer_cannot_matte_is_named_and_the_rest_goes_on(task: Task, peer: Peer) -> None:
+    pair = task.data.pairs[0]
+    levels = np.array([[0, 128, 255]], np.uint8)
+    assert pair.trimap is not None
+    for file, pixels in ((pair.image, np.dstack([levels] * 3)), (pair.truth, levels), (pair.trimap, levels)):
+        write(file, pixels)
+
+    results = run(replace(task, method=PyMatting(peer)))
+
+    assert list(by_name(results)) == ["b", "c"]
+    (failure,) = results.failures
+    assert (failure.name, failure.reason[:12]) == ("a", "PyMatting's ")
 
 
 def test_no_picture_at_all_is_an_error(task: Task) -> None:
@@ -210,6 +255,12 @@ def test_alphas_that_are_there_are_not_replaced_unless_asked(task: Task, tmp_pat
     assert asked(task) == ["b"]
 
 
+def test_alphas_and_the_page_are_not_written_into_one_folder(task: Task, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="named for the alphas and for the page"):
+        run(replace(task, alphas=tmp_path / "both", page=tmp_path / "set" / ".." / "both"))
+    assert not (tmp_path / "both").exists()
+
+
 @pytest.mark.parametrize("folder", ["image", "alpha", "trimap1"])
 @pytest.mark.parametrize("role", ["alphas", "page"])
 def test_nothing_is_written_among_the_pictures(task: Task, folder: str, role: str) -> None:
@@ -241,6 +292,20 @@ def test_predictions_of_any_depth_are_scored(make_discs: MakeDiscs, tmp_path: Pa
     }
 
 
+def test_predictions_may_lie_among_the_pictures(make_discs: MakeDiscs) -> None:
+    data = open_data_set(make_discs("a", "b"))
+    for pair in data.pairs:
+        write(pair.image.with_suffix(".alpha.png"), np.full(SIZE, 51, np.uint8))
+
+    predictions = Predictions.of(data.pairs[0].image.parent, data.found)
+
+    assert predictions.others == ()
+    for pair in data.pairs:
+        read = data.read(pair)
+        expected = score(np.full(SIZE, 51, np.uint8), read.truth, read.trimap)
+        assert by_name(run(Task(data, predictions, Rules())))[pair.name] == expected
+
+
 def test_a_folder_without_any_prediction_is_refused(make_discs: MakeDiscs, tmp_path: Path) -> None:
     data = open_data_set(make_discs("a"))
     (tmp_path / "empty").mkdir()
@@ -256,6 +321,22 @@ def test_the_record_is_plain_json_lines(task: Task, tmp_path: Path) -> None:
     header, *lines = map(json.loads, record.read_text().splitlines())
     assert header["settings"] == results.settings
     assert [line["scores"]["sad"] for line in lines] == [one.scores.sad for one in results.scored]
+
+
+def test_a_name_and_its_file_are_two_settings_where_they_ask_for_other_windows() -> None:
+    file = BUILT_IN.file
+    assert BUILT_IN.windows != load_weights(str(file)).windows
+    assert Network("tiny").settings != Network(str(file)).settings
+    assert Network("tiny", windows="all").settings == Network(str(file), windows="all").settings
+
+
+def test_another_preprocessing_beside_the_weights_is_another_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = load_weights("tiny")
+    before = Network("tiny").settings
+    assert before["preprocessing"] == "mean 0.485 0.456 0.406, std 0.229 0.224 0.225, padded with edge"
+    another = replace(weights, preprocessing=Preprocessing((0.5,) * 3, (0.5,) * 3))
+    monkeypatch.setattr("mematte.weights.load_weights", lambda _: another)
+    assert Network("tiny").settings["preprocessing"] == "mean 0.5 0.5 0.5, std 0.5 0.5 0.5, padded with zeros"
 
 
 @pytest.mark.parametrize(("processes", "threads"), [(1, 4), (2, 2), (3, 1), (9, 1)])

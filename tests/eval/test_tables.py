@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import pytest
 
@@ -44,6 +44,13 @@ def test_csv_can_be_read_back() -> None:
     assert values == [*(astuple(one.scores) for one in SCORED), MEAN]
     assert [float(row["attending_block_5"]) for row in rows] == [0.3, 0.5, 0.4]
     assert (rows[0]["width"], rows[0]["height"]) == ("40", "30")
+
+
+def test_csv_has_no_comment_but_whole_lines() -> None:
+    """`pandas.read_csv(comment="#")` takes a # outside quotes for the beginning of one."""
+    odd = replace(RESULTS, scored=(replace(SCORED[0], name="rose #1"),))
+    (row,) = [line for line in table(odd, "csv").splitlines() if "rose" in line]
+    assert row.startswith('"rose #1",1.25,')
 
 
 def test_json_can_be_read_back() -> None:

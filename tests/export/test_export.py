@@ -434,6 +434,16 @@ def test_an_opset_out_of_range_is_refused(probe: Callable[..., Weights], tmp_pat
         export_onnx(probe(), tmp_path / "p.onnx", opset=opset)
 
 
+def test_a_network_that_no_file_holds_is_refused_before_it_is_made(
+    probe: Callable[..., Weights], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mematte.export.write.onnx_model", lambda *_: pytest.fail("it was made"))
+    monkeypatch.setattr("mematte.export.write.MOST_BYTES", 1000)
+    with pytest.raises(ExportError, match=r"takes .* GB, and an ONNX file holds 2.1 GB"):
+        export_onnx(probe("WR"), tmp_path / "network.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_existing_file_stays(probe: Callable[..., Weights], tmp_path: Path) -> None:
     (tmp_path / "p.onnx").write_text("old")
     with pytest.raises(OutputError, match="exists already"):

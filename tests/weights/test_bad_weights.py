@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -50,6 +51,13 @@ class Stranger:
     """Any object that is no tensor."""
 
 
+class Shell:
+    """What would run a program."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("exit",)
+
+
 def zipped(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("notes.txt", "no tensors here")
@@ -95,10 +103,18 @@ FILES: list[tuple[str, Callable[[Path], None], str]] = [
     ("header.safetensors", plain((1 << 40).to_bytes(8, "little") + HEADER), "is damaged or cut short"),
     ("archive.pth", zipped, "damaged, cut short, or no PyTorch file"),
     ("pickle.pth", plain(pickle.dumps({"a": 1}, 2)), "damaged, cut short, or no PyTorch file"),
+    ("foreign.pth", plain(pickle.dumps({"a": 1}, 4)), "damaged, cut short, or no PyTorch file .*operand 149"),
+    ("sparse.pth", pickled({"a": torch.eye(2).to_sparse()}), "something else: a"),
+    ("meta.pth", pickled({"a": torch.ones(2, device="meta")}), "something else: a"),
     (
         "object.pth",
         pickled({"model": {"a": torch.ones(2)}, "args": Stranger()}),
-        "holds pickled Python objects",
+        "holds pickled Python objects besides .*GLOBAL .*Stranger was not an allowed",
+    ),
+    (
+        "shell.pth",
+        pickled({"model": {"a": torch.ones(2)}, "args": Shell()}),
+        r"Python objects besides tensors .Trying to load unsupported GLOBAL \w+.system whose module",
     ),
     ("list.pth", pickled([torch.ones(2)]), "it holds a list, not a dict of named tensors"),
     ("tensor.pth", pickled(torch.ones(2)), "it holds a Tensor, not a dict"),
@@ -133,7 +149,9 @@ def test_a_pickle_is_never_run(tmp_path: Path) -> None:
 
     torch.save({"model": {"a": torch.ones(2)}, "trap": Trap()}, tmp_path / "trap.pth")
 
-    with pytest.raises(WeightsError, match=r"Reading those can run any code, so mematte never does"):
+    with pytest.raises(
+        WeightsError, match=r"GLOBAL getattr .*Reading those can run any code, so mematte never does"
+    ):
         load_weights(tmp_path / "trap.pth")
 
     assert not (tmp_path / "it ran").exists()
@@ -164,9 +182,18 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         "weights/gone.pth",
         "gone.safetensors",
         "./tiny",
+        "~nobody/gone.pth",
     ):
         with pytest.raises(WeightsError, match=r"there is no such file"):
             load_weights(missing)
+    (tmp_path / "link.pth").symlink_to("gone.pth")
+    with pytest.raises(
+        WeightsError, match=r"link.pth: the link leads to gone.pth, and there is no such file.$"
+    ):
+        load_weights(str(tmp_path / "link.pth"))
+    for long in ("x" * 300, Path("x" * 300)):
+        with pytest.raises(WeightsError, match="x cannot be read: File name too long"):
+            load_weights(long)
     with pytest.raises(WeightsError, match=r"holds none of weights.safetensors, model.safetensors, pytorch"):
         load_weights(tmp_path)
     (tmp_path / "model.safetensors").mkdir()
@@ -317,7 +344,7 @@ def test_our_names_without_our_metadata(ours: Path) -> None:
         load_weights(ours)
 
 
-@pytest.mark.parametrize("metadata", ["", "{", "[]", "7", "{}"])
+@pytest.mark.parametrize("metadata", ["", "{", "[]", "7", "{}", "[" * 100_000], ids=lambda text: text[:9])
 def test_damaged_metadata(ours: Path, metadata: str) -> None:
     rewrite(ours, {"mematte": metadata})
 

@@ -180,6 +180,22 @@ def test_an_existing_file_is_kept_if_asked_and_when_writing_fails(
     assert listing(tmp_path) == ["mine.safetensors"]
 
 
+def test_a_link_goes_on_pointing_where_it_did(weights: Weights, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    link, real = tmp_path / "mine.safetensors", tmp_path / "store" / "real.safetensors"
+    link.symlink_to(real)
+    save_weights(weights, link)
+    assert link.is_symlink()
+    assert load_weights(real).name == weights.name
+    assert listing(tmp_path / "store") == ["real.safetensors"]
+
+
+def test_a_name_may_be_as_long_as_the_system_takes(weights: Weights, tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 243 + ".safetensors")
+    save_weights(weights, path)
+    assert load_weights(path).name == weights.name
+
+
 def test_others_may_read_what_is_written(
     random_network: Callable[..., MEMatte], small_spec: ModelSpec, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -299,6 +300,23 @@ def test_a_model_card_that_is_there_stays(weights: Weights, tmp_path: Path) -> N
     save_pretrained(weights, tmp_path)
 
     assert (tmp_path / "README.md").read_text() == "my own words"
+
+
+def test_a_description_is_there_whole_or_not_at_all(
+    weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_pretrained(weights, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OutputError, match=r"config.json was not written, .*No space left on device"):
+        save_pretrained(replace(weights, name="another"), tmp_path)
+
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert {**after, "model.safetensors": before["model.safetensors"]} == before
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(weights: Weights, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from mematte.image import alpha_writer, open_picture, open_trimap, picture_write
 from mematte.weights import Windows
 
 from .child import last_line_of, threads_or_all
-from .contenders import QuarterEngine, check_name
+from .contenders import QuarterEngine, check_network
 
 DEFAULT_SIZES = ((1024, 1024), (2048, 2048), (3464, 3464), (4872, 6017))
 SEARCH_PIXELS = (200_000, 12_000_000)  # of a random setting's picture
@@ -113,7 +113,7 @@ def measure_all(
     rows, count = [], threads_or_all(threads)
     settings = list(settings)
     for setting in settings:
-        check_name(f"mematte:{setting.network}")  # before the first one's minutes
+        check_network(setting.network)  # before the first one's minutes
     for setting in settings:
         with tempfile.TemporaryDirectory(prefix="mematte-bench-") as folder:
             file = Path(folder) / "setting.json"

@@ -78,6 +78,16 @@ def check_name(name: str) -> None:
     )
 
 
+def check_network(name: str) -> None:
+    """Raise if no network is called so.
+
+    Raises:
+        InputError: it says which there are.
+    """
+    if name not in SPECS:
+        raise InputError(f"There is no network {name!r}; use one of {', '.join(SPECS)}.")
+
+
 def _run_engine(engine: Engine) -> Run:
     def run(image: NDArray[np.uint8]) -> None:
         engine(image, np.full(image.shape[:2], 128, np.uint8))

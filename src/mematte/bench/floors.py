@@ -23,7 +23,7 @@ from mematte.model import SPECS, MEMatte, ModelSpec
 from mematte.weights.checkpoint import weights_of
 
 from .child import last_line_of, threads_or_all
-from .contenders import ATTENDING_SHARE, QuarterEngine, check_name
+from .contenders import ATTENDING_SHARE, QuarterEngine, check_network
 
 MATRIX_SIDE = 2048
 GPU_MATRIX_SIDE = 4 * MATRIX_SIDE  # a GPU has done the smaller one before the next is asked for
@@ -76,7 +76,7 @@ def measure_all(
     """
     networks, count = list(networks), threads_or_all(threads)
     for network in networks:
-        check_name(f"mematte:{network}")  # before the first one's minutes
+        check_network(network)  # before the first one's minutes
     found = []
     for network in networks:
         for side_px in sides_px:

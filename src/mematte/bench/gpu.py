@@ -32,7 +32,7 @@ from mematte.model.mematte import SIZE_MULTIPLE_PX
 from mematte.weights.checkpoint import weights_of
 
 from .child import last_line_of
-from .contenders import QuarterEngine, check_name, vitmatte_network
+from .contenders import QuarterEngine, check_name, check_network, vitmatte_network
 
 DEFAULT_NETWORKS = ("small", "base")
 DEFAULT_PRECISIONS = ("bfloat16", "float32")
@@ -89,9 +89,14 @@ def default_tasks(
     sizes: Sequence[tuple[int, int]] = DEFAULT_SIZES,
     device: str = "cuda",
 ) -> list[Task]:
-    """Ours beside the peer at every size, and the largest within little memory; the most telling first."""
+    """Ours beside the peer at every size, and the largest within little memory; the most telling first.
+
+    Raises:
+        InputError: no network is called so.
+    """
     tasks = []
     for network in networks:
+        check_network(network)
         for precision in precisions:
             for size in sizes:
                 tasks.append(Task(f"mematte:{network}:{precision}", size, device=device))

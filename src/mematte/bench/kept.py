@@ -71,8 +71,9 @@ def _read(path: Path) -> list[BudgetRow]:
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
         known = said["format"] == FORMAT
-        there = said["measured on"]
-        rows = [row_of(row) for row in said["rows"]]
+        there = dict(said["measured on"])
+        # Another version's may hold other figures.
+        rows = [row_of(row) for row in said["rows"]] if there == measured_on() else []
     except OSError as error:
         raise OutputError(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, LookupError, TypeError, AttributeError):

@@ -6,6 +6,7 @@ Source of the claims: Lin et al., "Memory Efficient Matting with Adaptive Token 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -15,13 +16,14 @@ from mematte.engine import Engine, Job
 from mematte.engine.cost import TARGET_SHARE, operations
 from mematte.engine.plan import make_plan
 from mematte.engine.run import Enlarge
-from mematte.errors import InputError
+from mematte.errors import ImageFileError, InputError
 from mematte.eval.datasets import DataSet
 from mematte.eval.evaluate import Rules
 from mematte.eval.methods import Method, Network, PyMatting
 from mematte.eval.results import Results
 from mematte.eval.run import Task, run
 from mematte.eval.tables import attending
+from mematte.image import open_picture
 from mematte.model import SPECS
 from mematte.weights import load_weights
 
@@ -116,6 +118,13 @@ def prove(asked: Asked, progress: Callable[[str], None] = lambda _: None) -> Pro
     if spec.name not in SPECS and asked.sizes:
         raise InputError(f"{asked.student} is of no network that has a name, one of {', '.join(SPECS)}.")
 
+    # What is wrong with the teacher is told before the hours of scoring. All see pictures at the size that
+    # the student's weights ask for: a teacher's may ask for nothing.
+    shown: Enlarge = _enlargement(asked.student, asked.data) if asked.teacher else "auto"
+    teacher = Network(asked.teacher, enlarge=shown)
+    if asked.teacher:
+        _ = teacher.settings
+
     def scored(title: str, name: str, method: Method) -> Line:
         progress(title)
         record = asked.keep / f"{name}.jsonl" if asked.keep else None
@@ -128,14 +137,12 @@ def prove(asked: Asked, progress: Callable[[str], None] = lambda _: None) -> Pro
             ),
         )
 
-    # All see pictures at the size that the student's weights ask for: a teacher's may ask for nothing.
     methods = [
         scored("student", "student", Network(asked.student)),
         scored("student, every token attends", "everyone", Network(asked.student, everyone=True)),
     ]
     if asked.teacher:
-        shown = Network(asked.teacher, enlarge=_enlargement(asked.student, methods[0].results))
-        methods.append(scored("teacher", "teacher", shown))
+        methods.append(scored("teacher", "teacher", teacher))
     methods += [
         scored("closed-form (PyMatting)", "closed-form", PyMatting("closed-form")),
         scored("KNN (PyMatting)", "knn", PyMatting("knn")),
@@ -159,20 +166,23 @@ def prove(asked: Asked, progress: Callable[[str], None] = lambda _: None) -> Pro
     return Proof(tuple(methods), tuple(capped), tuple(rows))
 
 
-def _enlargement(weights: str, results: Results) -> Enlarge:
-    """How many times larger the engine shows these weights the pictures, all of them.
+def _enlargement(weights: str, data: DataSet) -> Enlarge:
+    """How many times larger the engine shows these weights the pictures, all of them, by their headers.
 
     Raises:
         InputError: not all alike: one number would be compared with another that means something else.
     """
     engine = Engine(load_weights(weights))
-    factors = {engine.enlargement(picture.size) for picture in results.scored}
+    factors = set()
+    for pair in data.pairs:
+        with suppress(ImageFileError), open_picture(pair.image) as picture:  # a damaged one is not scored
+            factors.add(engine.enlargement(picture.size))
     if len(factors) > 1:
         raise InputError(
             f"Some pictures are shown to {weights} {max(factors)} times larger, others {min(factors)} times. "
             "Compare with a teacher on pictures of about one size."
         )
-    return factors.pop()
+    return factors.pop() if factors else "auto"
 
 
 def report(proof: Proof) -> str:

@@ -7,6 +7,7 @@ only by commands that run, so that `--help` is instant.
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 from types import FrameType
@@ -16,6 +17,7 @@ import typer
 
 from mematte import __version__
 from mematte.errors import MatteError
+from mematte.files import NO_UTF8
 
 from . import bench, data
 from .convert import convert
@@ -57,6 +59,9 @@ app.add_typer(bench.app, name="bench")
 
 def main() -> None:
     """Run the command line and exit: an error of the user's is one line on stderr, not a traceback."""
+    # Names of files may hold what the encoding of a terminal or pipe does not; stderr is so from the start.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors=NO_UTF8)
     # Ended in earnest, by another program or a terminal that closes: what is half-written goes all the same.
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:

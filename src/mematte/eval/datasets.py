@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -173,7 +174,7 @@ def check_size(what: str, shape: tuple[int, ...], size: tuple[int, int]) -> None
 
 
 def files_by_name(
-    folder: Path, names: Iterable[str], endings: Iterable[str] = ("",)
+    folder: Path, names: Iterable[str], endings: Iterable[str] = ("",), but: Iterable[Path] = ()
 ) -> tuple[dict[str, Path], tuple[Path, ...]]:
     """Which file of a folder is that of each name, and the pictures that are nobody's.
 
@@ -181,6 +182,7 @@ def files_by_name(
         folder: where to look; names with slashes lie in its folders, or in it as "part__name".
         names: of pairs.
         endings: what may stand between a name and the suffix, the best first.
+        but: files that are something else.
 
     Raises:
         DataError: there is no such folder.
@@ -188,7 +190,10 @@ def files_by_name(
     if not folder.is_dir():
         raise DataError(f"{folder} is {'a file' if folder.exists() else 'not there'}. Name a folder.")
     by_stem: dict[str, list[Path]] = {}
+    known = {os.path.realpath(file) for file in but}
     for file in sorted(folder.rglob("*")):
+        if os.path.realpath(file) in known:
+            continue
         if file.suffix.lower() in PICTURE_SUFFIXES and not file.name.startswith("."):
             stem = file.relative_to(folder).with_suffix("").as_posix()
             by_stem.setdefault(unicodedata.normalize("NFC", stem), []).append(file)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from mematte.data.layouts import Found
-from mematte.errors import DataError, TrimapError
+from mematte.errors import DataError, InputError, TrimapError
 from mematte.eval.datasets import check_size, files_by_name, read_alpha
 from mematte.eval.evaluate import EvalPair
 from mematte.eval.metrics import Alpha
@@ -101,6 +101,13 @@ class Network:
         precision = choose_precision(self.precision, device)
         memory = "what is free" if self.memory is None else show_memory(parse_memory(self.memory))
         weights = load_weights(self.weights)
+        # A name of the catalogue may ask for others than the file does that it stands for.
+        windows = f"auto, these weights ask for {weights.windows}" if self.windows == "auto" else self.windows
+        # What a Hugging Face folder says of it lies beside the weights, so that their checksum does not tell.
+        mean, std = (
+            " ".join(f"{value:g}" for value in values)
+            for values in (weights.preprocessing.mean, weights.preprocessing.std)
+        )
         is_file = Path(weights.source).is_file()
         return {
             "method": "network",
@@ -108,12 +115,13 @@ class Network:
             "weights sha256" if is_file else "weights source": (
                 sha256(Path(weights.source)) if is_file else weights.source
             ),
+            "preprocessing": f"mean {mean}, std {std}, padded with {weights.preprocessing.padding}",
             "blocks": weights.spec.blocks,
             "attending": "every token" if self.everyone else "as the routers choose",
             "device": str(device),
             "precision": str(precision).removeprefix("torch."),
             "enlarge": str(self.enlarge),
-            "windows": self.windows,
+            "windows": windows,
             "memory": memory,
             "max global tokens": self.max_global_tokens,
         }
@@ -193,8 +201,12 @@ class PyMatting:
             levels = np.where(pair.trimap == UNKNOWN, 0.5, pair.trimap / 255)
             image = pair.image
             scale = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
-            with redirect_stdout(sys.stderr):  # where it has something to say, it prints it among our tables
-                alpha = solve(image / np.float64(scale), levels)
+            try:
+                # Where it has something to say, it prints it among our tables.
+                with redirect_stdout(sys.stderr), np.errstate(all="ignore"):
+                    alpha = solve(image / np.float64(scale), levels)
+            except ValueError as error:  # it does not converge, or has too few pixels
+                raise InputError(f"PyMatting's {self.name} gives no alpha: {error}") from error
             return Estimate(np.clip(alpha, 0, 1).astype(np.float32))
 
         return estimate
@@ -220,10 +232,13 @@ class Predictions:
     def of(cls, folder: Path, data: Found, max_pixels: int = DEFAULT_MAX_PIXELS) -> Predictions:
         """Those of a folder for the pictures of a data set: files of the same names but for the suffix.
 
+        They may lie among the pictures, where `mematte matte` writes them.
+
         Raises:
             DataError: there is no such folder, or no picture of the data set has a prediction in it.
         """
-        found, others = files_by_name(folder, (pair.name for pair in data.pairs), ALPHA_ENDINGS)
+        pictures = (pair.files["image"] for pair in data.pairs)
+        found, others = files_by_name(folder, (pair.name for pair in data.pairs), ALPHA_ENDINGS, pictures)
         if not found:
             names = f"{data.pairs[0].name}.png"
             raise DataError(

@@ -354,7 +354,7 @@ def _check_alpha(alpha: Alpha, name: str) -> None:
         count = int(alpha.size - np.isfinite(alpha).sum())
         raise InputError(f"{name} holds {count} values that are NaN or infinite.")
     if lowest < 0 or highest > 1:
-        raise InputError(f"{name} must lie in [0, 1]; it reaches from {lowest:g} to {highest:g}.")
+        raise InputError(f"{name} must lie in [0, 1]; it reaches from {lowest} to {highest}.")
 
 
 def _check_trimap(trimap: Trimap) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from mematte.errors import OutputError
 from mematte.eval.metrics import Scores
 from mematte.eval.results import Scored
-from mematte.files import write_text
+from mematte.files import NO_UTF8, write_text
 
 FORMAT = "mematte evaluation, 1"
 
@@ -67,14 +67,7 @@ class Record:
     def get(self, name: str, stamp: Stamp) -> Scored | None:
         """The scores of a picture, if its files are as they were."""
         line = self._lines.get(name)
-        if line is None or line["stamp"] != stamp:
-            return None
-        fields = {key: value for key, value in line.items() if key != "stamp"}
-        fields["scores"] = Scores(**line["scores"])
-        fields["size"] = tuple(line["size"])
-        fields["shares"] = {int(block): share for block, share in line["shares"].items()}
-        fields["warnings"] = tuple(line["warnings"])
-        return Scored(**fields)
+        return None if line is None or line["stamp"] != stamp else _scored(line)
 
     def add(self, scored: Scored, stamp: Stamp) -> None:
         """From here on this picture is not scored again."""
@@ -82,37 +75,42 @@ class Record:
         self._lines[scored.name] = json.loads(json.dumps(line))
         if self.path is not None:
             try:
-                with self.path.open("a", encoding="utf-8", newline="\n") as file:
+                with self.path.open("a", encoding="utf-8", errors=NO_UTF8, newline="\n") as file:
                     file.write(json.dumps(line, ensure_ascii=False) + "\n")
             except OSError as error:
                 raise OutputError(f"{self.path} cannot be written: {error.strerror}.") from error
 
     def _read(self, path: Path, force: bool) -> dict[str, dict[str, Any]]:
         try:
-            texts = path.read_text(encoding="utf-8").splitlines()
-            header = json.loads(texts[0])
-            known = header["format"] == FORMAT
+            return self._lines_of(path)
+        except OutputError:
+            if force:
+                return {}
+            raise
+
+    def _lines_of(self, path: Path) -> dict[str, dict[str, Any]]:
+        # As bytes: a killed process may have been within a letter, and names may hold other ends of lines.
+        head, *texts = path.read_bytes().rstrip(b"\n").split(b"\n")
+        try:
+            header = json.loads(head)
+            known = header["format"] == FORMAT and isinstance(header["settings"], dict)
         except (ValueError, LookupError, TypeError):
-            known, texts, header = False, [], {}
-        if not known and force:
-            return {}
+            known = False
         if not known:
             raise OutputError(f"{path} is no record of an evaluation. Name another file, or use --force.")
         if header != self._header:
-            if force:
-                return {}
             raise OutputError(
                 f"{path} holds scores of other settings: "
                 f"{_differences(header['settings'], self._header['settings'])}. Scores of both would mix. "
                 "Name another one, or start this one anew with --force."
             )
         lines: dict[str, dict[str, Any]] = {}
-        for number, text in enumerate(texts[1:], 2):
+        for number, text in enumerate(texts, 2):
             try:
                 line = json.loads(text)
-                lines[line["name"]] = line
-            except (ValueError, LookupError, TypeError):
-                if number == len(texts):  # what a killed process was at
+                lines[_scored(line).name] = line
+            except (ValueError, LookupError, TypeError, AttributeError):
+                if number == len(texts) + 1:  # what a killed process was at
                     break
                 raise OutputError(f"{path} is damaged in line {number}. Use --force to start anew.") from None
         return lines
@@ -121,6 +119,17 @@ class Record:
         """The whole file anew: without what a killed process left half-written, each picture once."""
         lines = [self._header, *self._lines.values()]
         write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+
+def _scored(line: Mapping[str, Any]) -> Scored:
+    """A picture's line read back; a LookupError, TypeError, ValueError or AttributeError if it is none."""
+    fields = {**line}
+    del fields["stamp"]
+    fields["scores"] = Scores(**line["scores"])
+    fields["size"] = tuple(line["size"])
+    fields["shares"] = {int(block): share for block, share in line["shares"].items()}
+    fields["warnings"] = tuple(line["warnings"])
+    return Scored(**fields)
 
 
 def _differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ from mematte.eval.results import Results, Scored
 from mematte.eval.tables import about, share_lines
 from mematte.files import write_text
 from mematte.image import BACKGROUND, FOREGROUND, UNKNOWN, Trimap
+from mematte.image.bands import row_bands
 
 if TYPE_CHECKING:
     from mematte.engine import Matte
@@ -47,6 +48,7 @@ PANELS = {
 }
 SMALL_PX = 560  # longer side of a small panel: sharp at 280 px on a dense screen
 JPEG_QUALITY, SMALL_JPEG_QUALITY = 90, 84
+JPEG_MOST_PX = 65_500  # per side; OpenCV writes no more
 
 # Too opaque is orange and too transparent is blue, which the colour-blind tell apart too; RGB, 0 to 255.
 TOO_OPAQUE, TOO_TRANSPARENT = (255, 138, 0), (40, 140, 255)
@@ -93,7 +95,7 @@ def draw(folder: Path, pair: EvalPair, alpha: Alpha, region: Region, matte: Matt
     truth = _in_unit(pair.truth)
     scored = pair.trimap == UNKNOWN if region == "unknown" else np.ones(pair.trimap.shape, bool)
     panels: dict[str, Bytes] = {
-        "picture": _bytes(_in_unit(pair.image)),
+        "picture": pair.image if pair.image.dtype == np.uint8 else _bytes(_in_unit(pair.image)),
         "trimap": pair.trimap,
         "truth": _bytes(truth),
         "alpha": _bytes(estimate),
@@ -108,9 +110,12 @@ def draw(folder: Path, pair: EvalPair, alpha: Alpha, region: Region, matte: Matt
     place = folder / PICTURES / flat_name(pair.name)
     try:
         place.mkdir(parents=True, exist_ok=True)
+        for panel in PANELS.keys() - panels:  # of another method, drawn here before
+            (place / _file(panel)).unlink(missing_ok=True)
+            (place / _file(panel, small=True)).unlink(missing_ok=True)
         for panel, pixels in panels.items():
             _write(place / _file(panel), pixels, JPEG_QUALITY)
-            _write(place / _file(panel, small=True), _small(pixels), SMALL_JPEG_QUALITY)
+            _write(place / _file(panel, small=True), _shrunk(pixels, SMALL_PX), SMALL_JPEG_QUALITY)
     except OSError as error:
         raise OutputError(f"{place} cannot be written: {error.strerror}.") from error
 
@@ -122,12 +127,13 @@ def error_map(difference: NDArray[Any], scored: NDArray[np.bool_]) -> Bytes:
         difference: alpha less truth.
         scored: (H, W) where errors count; elsewhere the map is nearly black.
     """
-    strength = np.abs(difference)[..., None] ** ERROR_GAMMA
-    hue = np.where(
-        difference[..., None] > 0, np.array(TOO_OPAQUE, np.float32), np.array(TOO_TRANSPARENT, np.float32)
-    )
-    colour = EXACT + strength * (hue - EXACT)
-    return np.rint(np.where(scored[..., None], colour, NOT_SCORED)).astype(np.uint8)
+    colours: Bytes = np.empty((*difference.shape, 3), np.uint8)
+    for rows in row_bands(difference.shape):  # its floats take twenty times what it is
+        part = difference[rows, :, None]
+        hue = np.where(part > 0, _ORANGE, _BLUE)
+        colour = EXACT + np.abs(part) ** ERROR_GAMMA * (hue - EXACT)
+        colours[rows] = np.rint(np.where(scored[rows, :, None], colour, NOT_SCORED))
+    return colours
 
 
 def write_page(folder: Path, results: Results, sort_by: Metric = "sad") -> Path:
@@ -156,7 +162,7 @@ def _page(folder: Path, results: Results, sort_by: Metric) -> str:
     called = facts.get("weights", facts["method"])
     template = Template(files(__package__).joinpath("report.html").read_text(encoding="utf-8"))
     return template.substitute(
-        title=escape(f"{called} on {Path(facts['data set']).name}"),
+        title=escape(f"{called} on {Path(facts['data set']).resolve().name}"),
         facts="\n".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts.items()),
         shares="".join(f"<p>{escape(line)}</p>" for line in share_lines(results.scored)),
         tiles="\n".join(_tile(metric, results.mean, ranked) for metric in _METRICS),
@@ -284,9 +290,10 @@ def _bytes(values: NDArray[np.float32]) -> Bytes:
     return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
-def _small(pixels: Bytes) -> Bytes:
+def _shrunk(pixels: Bytes, most_px: int) -> Bytes:
+    """No side longer than `most_px`."""
     height, width = pixels.shape[:2]
-    scale = SMALL_PX / max(height, width)
+    scale = most_px / max(height, width)
     if scale >= 1:
         return pixels
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -294,7 +301,9 @@ def _small(pixels: Bytes) -> Bytes:
 
 
 def _write(path: Path, pixels: Bytes, quality: int) -> None:
-    flags = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix == ".jpg" else []
+    flags = []
+    if path.suffix == ".jpg":
+        flags, pixels = [cv2.IMWRITE_JPEG_QUALITY, quality], _shrunk(pixels, JPEG_MOST_PX)
     done, encoded = cv2.imencode(path.suffix, pixels[..., ::-1] if pixels.ndim == 3 else pixels, flags)
     assert done
     path.write_bytes(encoded.tobytes())

@@ -178,6 +178,8 @@ def _check_folders(task: Task) -> None:
         if other != pair.name:
             raise DataError(f"{other} and {pair.name} would be one file on some systems. Rename one of them.")
     read = {Path(os.path.realpath(file)).parent for pair in task.data.pairs for file in task.files(pair)}
+    if len({os.path.realpath(folder) for folder in folders}) < len(folders):
+        raise OutputError(f"{folders[0]} is named for the alphas and for the page. Name a folder for each.")
     for folder in folders:
         if Path(os.path.realpath(folder)) in read:
             raise OutputError(f"{folder} holds pictures that are read. Write to a folder of its own.")

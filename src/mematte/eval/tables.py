@@ -68,7 +68,8 @@ def _csv(results: Results) -> str:
     text.writelines(f"# {key}: {value}\n" for key, value in about(results).items())
     text.writelines(f"# not scored: {one.name}: {' '.join(one.reason.split())}\n" for one in results.failures)
     blocks = list(attending(results.scored))
-    writer = csv.writer(text, lineterminator="\n")
+    # Names in quotes: an unquoted # is a comment from there on.
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(
         ["picture", "sad", "mse_x1e3", "mad_x1e3", "grad", "conn", "width", "height", "unknown_share"]
         + [f"attending_block_{block}" for block in blocks]

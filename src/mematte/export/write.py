@@ -84,11 +84,12 @@ def export_onnx(
         raise OutputError(f"{path} exists already. Choose another name, or ask for it to be overwritten.")
     weights = stored_in(weights, precision)
     network = build(weights, copy=False)
-    model = onnx_model(network, weights, opset)
-    if (size := model.ByteSize()) > MOST_BYTES:
+    # Before it is made: what is larger cannot even be asked for its size.
+    if (stored := _stored_bytes(weights)) > MOST_BYTES:
         raise ExportError(
-            f"{weights.name} takes {size / 1e9:.1f} GB, and an ONNX file holds 2.1 GB. float16 halves it."
+            f"{weights.name} takes {stored / 1e9:.1f} GB, and an ONNX file holds 2.1 GB. float16 halves it."
         )
+    model = onnx_model(network, weights, opset)
     partial = partial_of(path)
     try:
         partial.write_bytes(model.SerializeToString())
@@ -102,7 +103,12 @@ def export_onnx(
         ) from error
     finally:
         partial.unlink(missing_ok=True)
-    return Exported(path, size, verified)
+    return Exported(path, model.ByteSize(), verified)
+
+
+def _stored_bytes(weights: Weights) -> int:
+    """What the parameters take in the file."""
+    return sum(value.numel() * (2 if value.dtype == torch.float16 else 4) for value in weights.state.values())
 
 
 def stored_in(weights: Weights, precision: Precision) -> Weights:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mematte.errors import OutputError, WeightsError
+from mematte.image.write import partial_of, target_of
 from mematte.model import MEMatte, ModelSpec
 from mematte.model.mematte import Padding
 
@@ -145,8 +145,8 @@ def save_weights(
         raise OutputError(f"{path} is a folder; the weights need a file name.")
     if not overwrite and path.exists():
         raise OutputError(f"{path} exists already. Choose another name, or ask for it to be overwritten.")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: there is no folder {path.parent}. Make it first.")
+    if not (folder := target_of(path).parent).is_dir():
+        raise OutputError(f"{path}: there is no folder {folder}. Make it first.")
     check_fit(weights.state, weights.spec, what)
     tensors = {
         key: value.detach().to("cpu", dtype if value.ndim > 1 else torch.float32).contiguous()
@@ -157,15 +157,16 @@ def save_weights(
         metadata = {METADATA_KEY: json.dumps(_description(weights), allow_nan=False)}
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{what}: the training record must be plain JSON: {error}.") from error
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    target, partial = target_of(path), partial_of(path)
     try:
         partial.touch()
         mode = partial.stat().st_mode
         save_file(tensors, partial, metadata=metadata)
         partial.chmod(mode)  # safetensors makes files that only their owner may read
-        partial.replace(path)
+        partial.replace(target)
     except Exception as error:  # safetensors has an error of its own for a full disk
-        raise OutputError(f"{path} cannot be written: {error}. Nothing was left behind.") from error
+        reason = " ".join(str(error).split())
+        raise OutputError(f"{path} cannot be written: {reason}. Nothing was left behind.") from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -180,7 +181,7 @@ def from_metadata(state: dict[str, Tensor], metadata: Mapping[str, str], path: P
     try:
         described = json.loads(metadata[METADATA_KEY])
         version = described["format"]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise WeightsError(
             f"{path}: the `{METADATA_KEY}` entry of the metadata is damaged ({error!r})."
         ) from error

@@ -302,7 +302,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: the file cannot be read as JSON: {error}.") from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path}: a JSON object was expected, not a {type(content).__name__}.")

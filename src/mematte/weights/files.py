@@ -7,6 +7,7 @@ are read with `weights_only=True`, and what that refuses is refused.
 from __future__ import annotations
 
 import hashlib
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,9 +69,9 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
                 break
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path}: it holds a {type(content).__name__}, not a dict of named tensors.")
-    tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    tensors = {str(key): value for key, value in content.items() if _is_plain(value)}
     if len(tensors) < len(content):
-        others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+        others = [str(key) for key, value in content.items() if not _is_plain(value)]
         raise WeightsError(
             f"{path}: a dict of named tensors was expected, bare or under 'model' or 'state_dict'; "
             f"these entries are something else: {', '.join(others[:10])}."
@@ -89,6 +90,19 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def _is_plain(value: object) -> bool:
+    """Whether it is a tensor whose numbers are all there: neither sparse nor nested nor on "meta"."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout is torch.strided
+        and not value.is_nested
+        and value.device.type == "cpu"
+    )
+
+
+_REASON = (
+    r"(?:WeightsUnpickler error: |(?=Trying to load ))(.*?)\.?(?: Please use| Check the documentation|$)"
+)
 _AGAIN = "Download or copy it again."
 
 
@@ -119,13 +133,13 @@ def _looks_like(start: bytes) -> str:
 
 
 def _pickle_refused(path: Path, error: Exception) -> str:
-    text = str(error)
-    if "weights_only" in text or "Weights only" in text:
-        # The reason, without torch's advice to switch the protection off.
-        named = [
-            line.strip() for line in text.splitlines() if "WeightsUnpickler error" in line or "GLOBAL" in line
-        ]
-        reason = named[0].split(" Please use")[0] if named else "objects other than tensors"
+    text = " ".join(str(error).split())
+    # The reason, without torch's advice to switch the protection off.
+    refused = re.search(_REASON, text)
+    if refused and refused[1].startswith("Unsupported operand"):
+        text = f"{refused[1]} in its pickle"
+    elif "weights_only" in text or "Weights only" in text:
+        reason = refused[1] if refused else "objects other than tensors"
         return (
             f"{path}: the file holds pickled Python objects besides tensors ({reason[:200]}). Reading those "
             f"can run any code, so mematte never does. Where you trust the file, save its tensors alone: "

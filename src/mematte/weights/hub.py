@@ -21,6 +21,7 @@ from huggingface_hub.errors import (
 )
 
 from mematte.errors import OutputError, WeightsError
+from mematte.files import write_text
 
 from .checkpoint import Weights, save_weights
 from .files import sha256
@@ -159,12 +160,9 @@ def save_pretrained(weights: Weights, folder: str | Path, dtype: torch.dtype = t
         "preprocessing": asdict(weights.preprocessing),
         "licence": weights.licence,
     }
-    try:
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        if not (folder / "README.md").exists():
-            (folder / "README.md").write_text(model_card(weights), encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror or error}.") from error
+    write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
+    if not (folder / "README.md").exists():
+        write_text(folder / "README.md", model_card(weights))
 
 
 def push_to_hub(

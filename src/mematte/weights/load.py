@@ -62,8 +62,8 @@ def load_weights(
                 return _from_hub(name_or_path, revision, local_files_only, None)
             if not is_file and "/" not in name_or_path and os.sep not in name_or_path:
                 raise WeightsError(_no_such_name(name_or_path))
-            raise WeightsError(_no_such_file(Path(name_or_path).expanduser()))
-    return read(Path(name_or_path).expanduser())
+            raise WeightsError(_no_such_file(_path(name_or_path)))
+    return read(_path(name_or_path))
 
 
 def from_pretrained(
@@ -85,7 +85,7 @@ def read(path: Path, *, licence: str = UNKNOWN_LICENCE, name: str = "", origin: 
     Raises:
         WeightsError: see `load_weights`.
     """
-    if path.is_dir():
+    if _on_disk(path) and path.is_dir():
         names = (RUN_WEIGHTS, *WEIGHTS_FILES)
         files = [path / name for name in names if (path / name).is_file()]
         if not files:
@@ -184,8 +184,18 @@ def _preprocessing_beside(path: Path) -> Preprocessing:
     return read_preprocessing(read_json(beside) if beside.is_file() else {}, str(path.parent))
 
 
-def _on_disk(name: str) -> bool:
-    return bool(name) and Path(name).expanduser().exists()
+def _on_disk(name: str | Path) -> bool:
+    try:
+        return bool(name) and _path(name).exists()
+    except OSError as error:  # too long, or in a folder that may not be searched
+        raise WeightsError(f"{name} cannot be read: {error.strerror}.") from error
+
+
+def _path(name: str | Path) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # nobody is called so
+        return Path(name)
 
 
 def _in_a_folder(name: str) -> bool:
@@ -194,6 +204,8 @@ def _in_a_folder(name: str) -> bool:
 
 
 def _no_such_file(path: Path) -> str:
+    if path.is_symlink():
+        return f"{path}: the link leads to {path.readlink()}, and there is no such file."
     beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.5)
     guess = f" Did you mean {path.parent / near[0]}?" if near else ""

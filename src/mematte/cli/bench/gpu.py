@@ -11,6 +11,7 @@ import typer
 
 from mematte.files import write_text
 
+from ..files import check_new_file
 from ..options import QuietOption
 from .sizes import size_of
 
@@ -77,12 +78,14 @@ def gpu(
         table,
     )
 
+    if output is not None:
+        check_new_file(output, ".json", "a list of rows", force=True)
     rows: list[GpuRow] = []
 
     def say(row: GpuRow) -> None:
         rows.append(row)
         if output is not None:
-            write_text(output, json.dumps([asdict(one) for one in rows], indent=1))
+            write_text(output, json.dumps([asdict(one) for one in rows], indent=1) + "\n")
         if not quiet:
             took = row.failed or f"{row.milliseconds:,.1f} ms"
             typer.echo(f"{row.size[1]}x{row.size[0]} px, {row.contender}: {took}", err=True)
