@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .engine import Engine, Matte
 from .engine.device import begin, choose_device, choose_precision
-from .engine.run import Enlarge, WindowsChoice
+from .engine.run import Enlarge, Narrow, WindowsChoice
 from .errors import MatteWarning
 from .files import check_spares_inputs
 from .image import DEFAULT_MAX_PIXELS, check_output
@@ -24,6 +24,7 @@ def load(
     max_global_tokens: int | None = None,
     enlarge: Enlarge = "auto",
     windows: WindowsChoice = "auto",
+    narrow: Narrow = "auto",
 ) -> Engine:
     """Load weights and make an engine of them.
 
@@ -39,6 +40,8 @@ def load(
             where the weights gain by it.
         windows: "unknown" = only what lies near the unknown region is computed, which is faster the less of a
             picture is unknown; "auto" = as the weights ask.
+        narrow: "always" = a picture is shown to the network reduced first, and what is clear then is not
+            asked about again; "never" = it is not; "auto" = as the weights ask, of large pictures.
 
     Raises:
         WeightsError: the weights are missing, damaged, or of another network.
@@ -57,6 +60,7 @@ def load(
         max_global_tokens=max_global_tokens,
         enlarge=enlarge,
         windows=windows,
+        narrow=narrow,
     )
 
 

@@ -24,6 +24,8 @@ from .options import (
     MaxGlobalTokensOption,
     MaxPixelsOption,
     MemoryOption,
+    Narrow,
+    NarrowOption,
     Precision,
     PrecisionOption,
     QuietOption,
@@ -212,6 +214,7 @@ def evaluate(
     memory: MemoryOption = None,
     enlarge: EnlargeOption = Enlarge.auto,
     windows: WindowsOption = Windows.auto,
+    narrow: NarrowOption = Narrow.auto,
     max_global_tokens: MaxGlobalTokensOption = None,
     everyone: Annotated[
         bool,
@@ -248,6 +251,7 @@ def evaluate(
         "--memory": memory is not None,
         "--enlarge": enlarge is not Enlarge.auto,
         "--windows": windows is not Windows.auto,
+        "--narrow": narrow is not Narrow.auto,
         "--max-global-tokens": max_global_tokens is not None,
         "--everyone": everyone,
     }
@@ -273,6 +277,7 @@ def evaluate(
             max_global_tokens=max_global_tokens,
             enlarge=enlarge.factor,
             windows=windows.value,
+            narrow=narrow.value,
             everyone=everyone,
         )
         read = [file for pair in data.pairs for file in pair.files]

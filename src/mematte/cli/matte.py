@@ -25,6 +25,8 @@ from .options import (
     MaxGlobalTokensOption,
     MaxPixelsOption,
     MemoryOption,
+    Narrow,
+    NarrowOption,
     OverOption,
     Precision,
     PrecisionOption,
@@ -74,6 +76,7 @@ def matte(
     memory: MemoryOption = None,
     enlarge: EnlargeOption = Enlarge.auto,
     windows: WindowsOption = Windows.auto,
+    narrow: NarrowOption = Narrow.auto,
     max_global_tokens: MaxGlobalTokensOption = None,
 ) -> None:
     """Estimate the alpha of IMAGE at its own resolution, guided by TRIMAP or by a mask.
@@ -119,6 +122,7 @@ def matte(
                 max_global_tokens=max_global_tokens,
                 enlarge=enlarge.factor,
                 windows=windows.value,
+                narrow=narrow.value,
             )
         if routes is not None:
             check_routed(engine, "--routes")
@@ -173,8 +177,10 @@ def _summary(report: Report, routings: Sequence[BlockRouting], seconds: float) -
         if shares
         else ""
     )
+    looked = f", {report.asked_share:.0%} after a first look" if report.first_reduced > 1 else ""
     return (
-        f"{report.size[1]}x{report.size[0]} px, {report.unknown_share:.0%} unknown{computed}{attended}: "
+        f"{report.size[1]}x{report.size[0]} px, {report.unknown_share:.0%} unknown{looked}{computed}"
+        f"{attended}: "
         f"{seconds:.1f} s with {report.weights} on {report.device} in {report.precision}, "
         f"{report.peak_bytes / 1e6:,.0f} MB at most."
     )

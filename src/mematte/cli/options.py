@@ -28,6 +28,14 @@ class Windows(str, Enum):
     unknown = "unknown"
 
 
+class Narrow(str, Enum):
+    """Whether a first look at the picture, reduced, narrows the unknown region."""
+
+    auto = "auto"
+    always = "always"
+    never = "never"
+
+
 class Enlarge(str, Enum):
     """How much larger the network may be shown a picture."""
 
@@ -219,6 +227,18 @@ WindowsOption = Annotated[
         help="unknown computes only windows of 224 px near unknown pixels: faster the less of a picture is "
         "unknown. all is the network as published. auto is unknown where the weights are made for it and the "
         "picture is not enlarged.",
+        rich_help_panel=NETWORK,
+    ),
+]
+
+NarrowOption = Annotated[
+    Narrow,
+    typer.Option(
+        "--narrow",
+        help="always shows the network the picture reduced first, and does not ask again about unknown "
+        "pixels that are clear then: cleaner mattes, sooner, where wide regions of a large picture are "
+        "unknown. never asks about all, as published. auto is always above the size that the weights name "
+        "(tiny and small: 4 megapixels).",
         rich_help_panel=NETWORK,
     ),
 ]

@@ -17,6 +17,8 @@ from .options import (
     EnlargeOption,
     MaxGlobalTokensOption,
     MemoryOption,
+    Narrow,
+    NarrowOption,
     Precision,
     PrecisionOption,
     WeightsOption,
@@ -69,6 +71,7 @@ def plan(
     max_global_tokens: MaxGlobalTokensOption = None,
     enlarge: EnlargeOption = Enlarge.auto,
     windows: WindowsOption = Windows.auto,
+    narrow: NarrowOption = Narrow.auto,
     measure: Annotated[
         bool, typer.Option("--measure", help="Measure the rate anew: the kept one is of a busier time.")
     ] = False,
@@ -102,6 +105,7 @@ def plan(
         max_global_tokens=max_global_tokens,
         enlarge=enlarge.factor,
         windows=windows.value,
+        narrow=narrow.value,
     )
     jobs = _jobs_of_file(engine, image) if size is None else _jobs_of_size(engine, size)
     job = _chosen(engine, jobs) if memory is not None else jobs[0]
@@ -112,7 +116,7 @@ def plan(
     plans = [engine.plan(job, cells)] if memory is not None else _curve(engine, job, cells)
     rate = rates(engine, fresh=measure)
     enlarged = job.size[0] // jobs[-1].size[0]
-    described = [_described(each, rate, share, attending, enlarged) for each in plans]
+    described = [_described(engine, each, rate, share, attending, enlarged) for each in plans]
     if as_json:
         typer.echo(json.dumps(described[0] if memory is not None else described, indent=2))
     elif memory is not None:
@@ -198,10 +202,13 @@ def _curve(engine: Engine, job: Job, unknown: NDArray[np.bool_] | None) -> list[
     return plans
 
 
-def _described(plan: Plan, rate: Rates, unknown: float, attending: float, enlarged: int) -> dict[str, Any]:
+def _described(
+    engine: Engine, plan: Plan, rate: Rates, unknown: float, attending: float, enlarged: int
+) -> dict[str, Any]:
     from mematte.engine.cost import operations
 
     counted = operations(plan, unknown, attending)
+    look = _first_look(engine, plan, rate, unknown, attending)
     return {
         "size": {"width": plan.job.size[1] // enlarged, "height": plan.job.size[0] // enlarged},
         "enlarged": enlarged,
@@ -209,14 +216,40 @@ def _described(plan: Plan, rate: Rates, unknown: float, attending: float, enlarg
         "tokens": plan.job.tokens,
         "computed_tokens": plan.job.computed_tokens,
         "windows": plan.job.windows,
+        "first_look": look,
         "memory_bytes": plan.memory,
         "base_bytes": plan.base_bytes,
-        "peak_bytes": plan.peak_bytes,
+        "peak_bytes": max(plan.peak_bytes, look["peak_bytes"] if look else 0),
         "stages": plan.stages,
         "max_global_tokens": plan.pieces.max_global_tokens,
         "pieces": vars(plan.pieces),
         "unknown_share": unknown,
         "attending_share": attending,
+        "operations": {"encode": counted.encode, "decode": counted.decode},
+        "seconds": round(rate.seconds(counted) + (look["seconds"] if look else 0), 3),
+    }
+
+
+def _first_look(
+    engine: Engine, plan: Plan, rate: Rates, unknown: float, attending: float
+) -> dict[str, Any] | None:
+    """What the look at the reduced picture takes that goes before; None if there is none."""
+    from mematte.engine import look_job, make_plan
+    from mematte.engine.cost import operations
+    from mematte.errors import BudgetError
+
+    looking = look_job(engine, plan.job)
+    if looking is None:
+        return None
+    try:
+        looked = make_plan(looking, plan.memory, plan.base_bytes)
+    except BudgetError:
+        return None
+    counted = operations(looked, unknown, attending)
+    return {
+        "size": {"width": looking.size[1], "height": looking.size[0]},
+        "reduced": engine.reduction(plan.job.size),
+        "peak_bytes": looked.peak_bytes,
         "operations": {"encode": counted.encode, "decode": counted.decode},
         "seconds": round(rate.seconds(counted), 3),
     }
@@ -232,12 +265,16 @@ def _table(engine: Engine, said: dict[str, Any]) -> str:
         computed = f", of which {said['computed_tokens']:,} are computed: near the unknown region"
     elif said["windows"] == "unknown":
         computed, at_most = ", of which those near the unknown region are computed", "at most "
+    if (look := said["first_look"]) is not None:
+        total += sum(look["operations"].values())
+        at_most = "at most "  # what is clear at first is not asked about again
     again = "wait in a second map" if pieces["second_map"] else "are computed twice"
     lines = [
         *_head(engine, said),
         f"budget            {show_memory(said['memory_bytes'])}",
         f"taken already     {show_memory(said['base_bytes'])}",
         f"predicted peak    {show_memory(said['peak_bytes'])}",
+        *([] if look is None else [f"first look        {_show_look(look)}"]),
         f"tokens            {said['tokens']:,}{computed}",
         f"attend globally   {said['max_global_tokens']:,} per block at most",
         f"pieces            {pieces['window_tokens']:,} tokens in windows, "
@@ -251,6 +288,14 @@ def _table(engine: Engine, said: dict[str, Any]) -> str:
         *(f"{stage:17} {show_memory(peak)}" for stage, peak in said["stages"].items()),
     ]
     return "\n".join(lines)
+
+
+def _show_look(look: dict[str, Any]) -> str:
+    width, height = look["size"].values()
+    seconds = _show_seconds(look["seconds"])
+    return (
+        f"at {width}x{height} px, {look['reduced']} times smaller, {seconds}: what is clear then is settled"
+    )
 
 
 def _curve_table(engine: Engine, plans: Sequence[dict[str, Any]]) -> str:

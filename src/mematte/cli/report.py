@@ -51,6 +51,8 @@ def report_of(
         "computed_tokens": report.computed_tokens,
         "max_global_tokens": report.max_global_tokens,
         "unknown_share": report.unknown_share,
+        "first_reduced": report.first_reduced,
+        "asked_share": report.asked_share,
         "routing": [
             {
                 "block": routing.block,

@@ -24,6 +24,8 @@ from .options import (
     MaxGlobalTokensOption,
     MaxPixelsOption,
     MemoryOption,
+    Narrow,
+    NarrowOption,
     Precision,
     PrecisionOption,
     QuietOption,
@@ -75,6 +77,7 @@ def routes(
     memory: MemoryOption = None,
     enlarge: EnlargeOption = Enlarge.auto,
     windows: WindowsOption = Windows.auto,
+    narrow: NarrowOption = Narrow.auto,
     max_global_tokens: MaxGlobalTokensOption = None,
 ) -> None:
     """Explain the routing of IMAGE: which tokens attend globally in each routed block, and which are refined.
@@ -109,6 +112,7 @@ def routes(
                 max_global_tokens=max_global_tokens,
                 enlarge=enlarge.factor,
                 windows=windows.value,
+                narrow=narrow.value,
             )
         check_routed(engine, "mematte routes")
         # The routes that `mematte matte` would take: the same call, of whose results nothing is written.

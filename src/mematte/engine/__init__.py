@@ -1,6 +1,7 @@
 """Any size: the only place where pixels meet the network."""
 
 from .matte import BlockRouting, Matte, Report
+from .narrow import look_job
 from .plan import Job, Plan, make_plan
 from .run import Engine
 from .stream import (
@@ -24,6 +25,7 @@ __all__ = [
     "band_row_bytes",
     "job_in_memory",
     "job_of_files",
+    "look_job",
     "make_plan",
     "matte_to_files",
     "plan_at_once",

@@ -57,7 +57,9 @@ class Report:
     tokens: int
     computed_tokens: int  # less where windows far from the unknown region are left out
     max_global_tokens: int
-    unknown_share: float
+    unknown_share: float  # of the trimap's pixels
+    first_reduced: int  # times that the network was shown the picture smaller than it is first; 1: it was not
+    asked_share: float  # of the pixels, that it was asked about at its own size: less after such a first look
     seconds: dict[str, float]
     memory_bytes: int  # the budget
     planned_bytes: int  # the predicted peak, in the measure of the next

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from mematte.errors import BudgetError, DeviceError, InputError, WeightsError
 from mematte.image import (
     DEFAULT_MAX_PIXELS,
+    Rows,
+    TrimapRows,
     TrimapScan,
     as_picture,
     as_trimap,
@@ -43,6 +45,7 @@ from .memory import (
     total_bytes,
     used_bytes,
 )
+from .narrow import FirstLook, first_look, reduction
 from .ordered import order
 from .plan import DEFAULT_MAX_GLOBAL_TOKENS, Job, Plan, make_plan, rows_of_tiles
 from .replay import Recorder, cuda_graphs
@@ -62,6 +65,9 @@ Enlarge = Literal["auto", 1, 2, 3]
 
 WindowsChoice = Literal["auto", "all", "unknown"]
 """Which windows are computed: all, those near unknown pixels, or what the weights ask for."""
+
+Narrow = Literal["auto", "always", "never"]
+"""Whether pictures are looked at reduced first: what is clear then is not asked about again."""
 
 Progress = Callable[[str, float], None]
 """Called with a stage's name ("encode", "decode") and the share of it that is done, 0 to 1."""
@@ -86,6 +92,7 @@ class Engine:
         max_global_tokens: int | None = None,
         enlarge: Enlarge = "auto",
         windows: WindowsChoice = "auto",
+        narrow: Narrow = "auto",
     ) -> None:
         """Make a network ready.
 
@@ -103,13 +110,17 @@ class Engine:
             windows: "unknown" = only windows near unknown pixels are computed, which is faster the less of a
                 picture is unknown; what lies further away is then not seen. "all" = the network as it was
                 published. "auto" = as the weights ask, of pictures that are not enlarged; else "all".
+            narrow: "always" = the network is shown a picture reduced first, and unknown pixels that are clear
+                then, far from all that is not, are not asked about at its own size: cleaner mattes, sooner,
+                where wide regions of large pictures are unknown. "never" = all are, as published. "auto" =
+                pictures as large as the weights ask for.
 
         Raises:
             DeviceError: the device or the precision is not there, or the process was forked from one that has
                 worked on it.
             InputError: `memory` is no amount, or more than there is; `max_global_tokens` is no whole number,
-                or negative; `enlarge` or `windows` is something else, or asks for what the network cannot do;
-                or the weights are only a name.
+                or negative; `enlarge`, `windows` or `narrow` is something else, or asks for what the network
+                cannot do; or the weights are only a name.
             WeightsError: the weights do not fill their network.
         """
         from mematte.weights import Weights, build
@@ -130,6 +141,8 @@ class Engine:
             raise InputError(f'enlarge is "auto", 1, 2 or 3, not {enlarge!r}.')
         if windows not in get_args(WindowsChoice):
             raise InputError(f'windows is "auto", "all" or "unknown", not {windows!r}.')
+        if narrow not in get_args(Narrow):
+            raise InputError(f'narrow is "auto", "always" or "never", not {narrow!r}.')
         if windows == "unknown" and "G" in weights.spec.blocks:
             raise InputError(
                 f"In {weights.name} all tokens attend to all others (blocks {weights.spec.blocks}): no "
@@ -145,6 +158,7 @@ class Engine:
         self.preprocessing = weights.preprocessing
         self.enlarge, self._enlarge_below = enlarge, weights.enlarge_below
         self.windows, self._windows_asked_for = windows, weights.windows
+        self.narrow, self._narrow_above = narrow, weights.narrow_above
         with freed_blocks_returned():  # what loading took is not what matting begins with
             network = build(weights, copy=False, backbone=self.precision)
             self.spec = network.spec
@@ -235,32 +249,62 @@ class Engine:
         alpha = np.zeros(shown.size, np.float32)
         job = self.job(shown.size, factor, beside_bytes=0 if self._is_gpu else alpha.nbytes)
         seconds: dict[str, float] = {}
-
-        def work(plan: Plan) -> tuple[BlockRouting, ...]:
-            scene = Scene(shown, shown_trimap, self.preprocessing, self.precision, self.device)
-            report = progress or (lambda *_: None)
-            return self.execute(plan, scene, scan.cells, lambda _: None, seconds, report, alpha)
-
+        report = progress or (lambda *_: None)
         try:
-            first = self.plan(job, scan.cells)
+            look = first_look(self, shown, shown_trimap, scan, job, seconds, report)
+            plan, routings, retries = self.estimate(
+                shown, look.trimap, look.scan.cells, job, alpha, seconds, report
+            )
         except BudgetError as error:
             raise BudgetError(picture.size, error.memory, error.least, factor) from None
-        plan, routings, retries = self.with_less_each_time(first, work)
         alpha = reduced(alpha, known.levels, factor)
-        notes = (*picture.notes, *known.notes, *retries)
-        report = self.report(plan, scan, routings, seconds, notes, factor)
-        return Matte(alpha, picture, known.levels, routings, report)
+        notes = (*picture.notes, *known.notes, *look.notes, *retries)
+        return Matte(
+            alpha,
+            picture,
+            known.levels,
+            routings,
+            self.report(plan, scan, look, routings, seconds, notes, factor),
+        )
+
+    def estimate(
+        self,
+        photo: Rows,
+        trimap: TrimapRows,
+        unknown: NDArray[np.bool_],
+        job: Job,
+        alpha: NDArray[np.float32],
+        seconds: dict[str, float],
+        progress: Progress,
+    ) -> tuple[Plan, tuple[BlockRouting, ...], tuple[str, ...]]:
+        """Plan a job and execute it in memory; with less memory where the device runs out of it.
+
+        Args:
+            photo, trimap: as they are shown to the network.
+            unknown, alpha, seconds, progress: as for `execute`.
+            job: for that size.
+
+        Returns:
+            The plan that it was done by, what attended, and a note for each retry.
+        """
+
+        def work(plan: Plan) -> tuple[BlockRouting, ...]:
+            scene = Scene(photo, trimap, self.preprocessing, self.precision, self.device)
+            return self.execute(plan, scene, unknown, lambda _: None, seconds, progress, alpha)
+
+        return self.with_less_each_time(self.plan(job, unknown), work)
 
     def report(
         self,
         plan: Plan,
         scan: TrimapScan,
+        look: FirstLook,
         routings: tuple[BlockRouting, ...],
         seconds: dict[str, float],
         notes: tuple[str, ...],
         enlarged: int = 1,
     ) -> Report:
-        """What was done and what it took."""
+        """What was done and what it took; `scan` is of the trimap as it came."""
         height, width = (side // enlarged for side in plan.job.size)
         return Report(
             weights=self.weights_name,
@@ -275,12 +319,14 @@ class Engine:
             computed_tokens=plan.job.computed_tokens,
             max_global_tokens=plan.pieces.max_global_tokens,
             unknown_share=scan.unknown / math.prod(plan.job.size),
+            first_reduced=look.times,
+            asked_share=look.scan.unknown / math.prod(plan.job.size),
             seconds=seconds,
             memory_bytes=plan.memory,
-            planned_bytes=plan.peak_bytes,
+            planned_bytes=max(plan.peak_bytes, look.planned_bytes),
             peak_bytes=self._peak_bytes(),
             notes=notes,
-            warnings=(*scan.warnings, *_capped(plan, routings)),
+            warnings=(*scan.warnings, *look.warnings, *_capped(plan, routings)),
         )
 
     def with_less_each_time(
@@ -322,6 +368,11 @@ class Engine:
         if self.enlarge != "auto":
             return self.enlarge
         return 2 if math.prod(size) < self._enlarge_below else 1
+
+    def reduction(self, size: tuple[int, int]) -> int:
+        """How many times smaller the network is shown a picture of (height, width) px first; 1: it is not."""
+        asked_for = self.narrow == "auto" and 0 < self._narrow_above < math.prod(size)
+        return reduction(size) if asked_for or self.narrow == "always" else 1
 
     def windows_of(self, enlarged: int = 1) -> Windows:
         """Which windows are computed of pictures that are shown enlarged so many times."""

@@ -1,7 +1,7 @@
 """Stream: execute a plan on files larger than memory. Bands in, bands out.
 
-The photo is read twice, by the encoder and by the decoder, and twice more where foreground colours are
-wanted; alpha then waits in a temporary file beside the results.
+The photo is read twice, by the encoder and by the decoder, once before where there is a first look, and twice
+more where foreground colours are wanted; alpha then waits in a temporary file beside the results.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from mematte.image.composite import Color
 
 from .device import threads_kept
 from .matte import BlockRouting, Report
+from .narrow import first_look
 from .plan import Job, Plan
 from .run import Engine, Progress
 from .scene import Scene
@@ -162,7 +163,7 @@ def matte_to_files(
         results: the files to write.
         scan: of the trimap, by cells of the network's patch; None: it is done here.
         force: replace existing files.
-        progress: told how far the work is: "encode", "decode", "colours".
+        progress: told how far the work is: "look", "encode", "decode", "colours".
 
     Raises:
         ImageFileError: a file is damaged or truncated.
@@ -173,11 +174,13 @@ def matte_to_files(
     """
     progress = progress or (lambda *_: None)
     scan = scan or trimap.scan(photo.size, patch_px=engine.spec.patch)
-    cells = scan.cells
     seconds: dict[str, float] = {}
+    job = job_of_files(engine, photo, trimap, results)
+    look = first_look(engine, photo, trimap, scan, job, seconds, progress)
+    cells = look.scan.cells
 
     def work(plan: Plan) -> tuple[BlockRouting, ...]:
-        scene = Scene(photo, trimap, engine.preprocessing, engine.precision, engine.device)
+        scene = Scene(photo, look.trimap, engine.preprocessing, engine.precision, engine.device)
         with ExitStack() as stack:
             takers: list[Callable[[Floats], None]] = []
             if results.alpha is not None:
@@ -198,11 +201,9 @@ def matte_to_files(
                     _write_colours(photo, spool, results, force, progress)
         return routings
 
-    plan, routings, retries = engine.with_less_each_time(
-        engine.plan(job_of_files(engine, photo, trimap, results), cells), work
-    )
-    notes = (*photo.notes, *trimap.notes, *retries)
-    report = engine.report(plan, scan, routings, seconds, notes)
+    plan, routings, retries = engine.with_less_each_time(engine.plan(job, cells), work)
+    notes = (*photo.notes, *trimap.notes, *look.notes, *retries)
+    report = engine.report(plan, scan, look, routings, seconds, notes)
     return replace(report, warnings=(*report.warnings, *_not_enlarged(engine, photo))), routings
 
 

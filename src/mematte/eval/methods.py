@@ -26,7 +26,7 @@ from mematte.image import DEFAULT_MAX_PIXELS, UNKNOWN
 
 if TYPE_CHECKING:
     from mematte.engine import Matte
-    from mematte.engine.run import Enlarge, WindowsChoice
+    from mematte.engine.run import Enlarge, Narrow, WindowsChoice
 
 Peer = Literal["closed-form", "knn", "lbdm"]
 
@@ -83,6 +83,7 @@ class Network:
     max_global_tokens: int | None = None
     enlarge: Enlarge = "auto"
     windows: WindowsChoice = "auto"
+    narrow: Narrow = "auto"
     everyone: bool = False
 
     @cached_property
@@ -103,6 +104,8 @@ class Network:
         weights = load_weights(self.weights)
         # A name of the catalogue may ask for others than the file does that it stands for.
         windows = f"auto, these weights ask for {weights.windows}" if self.windows == "auto" else self.windows
+        above = f"{weights.narrow_above:,} px" if weights.narrow_above else "no size"
+        narrow = f"auto, these weights ask for it above {above}" if self.narrow == "auto" else self.narrow
         # What a Hugging Face folder says of it lies beside the weights, so that their checksum does not tell.
         mean, std = (
             " ".join(f"{value:g}" for value in values)
@@ -122,6 +125,7 @@ class Network:
             "precision": str(precision).removeprefix("torch."),
             "enlarge": str(self.enlarge),
             "windows": windows,
+            "narrow": narrow,
             "memory": memory,
             "max global tokens": self.max_global_tokens,
         }
@@ -161,6 +165,7 @@ class Network:
             max_global_tokens=self.max_global_tokens,
             enlarge=self.enlarge,
             windows=self.windows,
+            narrow=self.narrow,
         )
 
         def estimate(pair: EvalPair) -> Estimate:

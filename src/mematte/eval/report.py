@@ -52,6 +52,7 @@ JPEG_MOST_PX = 65_500  # per side; OpenCV writes no more
 
 # Too opaque is orange and too transparent is blue, which the colour-blind tell apart too; RGB, 0 to 255.
 TOO_OPAQUE, TOO_TRANSPARENT = (255, 138, 0), (40, 140, 255)
+_ORANGE, _BLUE = (np.array(colour, np.float32) for colour in (TOO_OPAQUE, TOO_TRANSPARENT))
 NOT_SCORED, EXACT = 14, 48  # grey
 ERROR_GAMMA = 0.5  # an error of 0.1 shows as a third of the colour: small ones are many
 

@@ -103,7 +103,7 @@ class Trimap:
             SizeMismatchError: it is not as large as the image.
             TrimapError: no pixel is unknown.
         """
-        return _scan(self.size, self.level_rows, image_size, patch_px)
+        return scan_rows(self.size, self.level_rows, image_size, patch_px)
 
 
 class TrimapFile(Closing):
@@ -175,7 +175,7 @@ class TrimapFile(Closing):
         def check() -> None:
             survey.check_trimap(self._picture.has_alpha)
 
-        return _scan(self.size, levels, image_size, patch_px, check)
+        return scan_rows(self.size, levels, image_size, patch_px, check)
 
 
 def open_trimap(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PIXELS) -> TrimapFile:
@@ -300,12 +300,12 @@ def trimap_from_mask(mask: NDArray[Any], radius_px: int | None = None) -> Levels
             f"The mask is full: its lowest value is {values.min():.2f}, and background is below 0.04."
         )
     levels = np.full(size, UNKNOWN, np.uint8)
-    levels[_deeper_than(foreground, radius_px)] = FOREGROUND
-    levels[_deeper_than(background, radius_px)] = BACKGROUND
+    levels[deeper_than(foreground, radius_px)] = FOREGROUND
+    levels[deeper_than(background, radius_px)] = BACKGROUND
     return levels
 
 
-def _deeper_than(region: Levels, radius_px: int) -> NDArray[np.bool_]:
+def deeper_than(region: Levels, radius_px: int) -> NDArray[np.bool_]:
     """(H, W) of 0 and 1 -> where every pixel within the radius is 1: erosion by a disc."""
     return np.asarray(depth_px(region) > radius_px)
 
@@ -386,7 +386,7 @@ def _levels(grey: PixelArray) -> Levels:
     return levels
 
 
-def _scan(
+def scan_rows(
     size: tuple[int, int],
     levels_of: Callable[[slice], Levels],
     image_size: tuple[int, int] | None,

@@ -275,4 +275,5 @@ class MattingTraining(LightningModule):
             preprocessing=self.start.preprocessing,
             enlarge_below=self.start.enlarge_below,
             windows=self.start.windows,
+            narrow_above=self.start.narrow_above,
         )

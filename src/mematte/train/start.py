@@ -28,8 +28,9 @@ class Start(NamedTuple):
     network: MEMatte
     # Crops have no padding: the network never learns what zeros beyond a picture mean.
     preprocessing: Preprocessing = Preprocessing(padding="edge")
-    enlarge_below: int = 0  # pixels; this and the next as in `Weights`
+    enlarge_below: int = 0  # pixels; this and the next two as in `Weights`
     windows: Windows = "all"
+    narrow_above: int = 0
 
     def inputs(self, pictures: Tensor) -> Tensor:
         """(B, 4, H, W), RGB in [0, 1] and trimap -> what the network takes: colours normalised its way."""
@@ -61,7 +62,8 @@ def starting_point(recipe: Recipe) -> Start:
         if recipe.widen:
             weights = _widened(weights, recipe)
         _fill(network, weights, recipe.start)
-        start = Start(network, weights.preprocessing, weights.enlarge_below, weights.windows)
+        asked_for = weights.enlarge_below, weights.windows, weights.narrow_above
+        start = Start(network, weights.preprocessing, *asked_for)
     for block in network.backbone.blocks:
         if isinstance(block, RoutedBlock):
             if recipe.routing == "everyone":

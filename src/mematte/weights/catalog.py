@@ -23,7 +23,9 @@ class Entry:
     repository: str | None = None  # on the Hugging Face hub
     how: str | None = None  # what a person has to do
     sha256: dict[str, str] = field(default_factory=dict)  # file name -> SHA-256
-    windows: Windows | None = None  # instead of what the file says, which is older than the choice
+    # Instead of what the file says, which is older than these choices.
+    windows: Windows | None = None
+    narrow_above: int | None = None
 
 
 NON_COMMERCIAL = "trained on Adobe Composition-1K, whose terms exclude commercial use"
@@ -35,6 +37,7 @@ BUILT_IN = Entry(
     # A test says the new value when the file changes.
     sha256={"tiny.safetensors": "4280e1cc3101372269ccd75b007c847d0379143f23b146def0be69abefbbd3f1"},
     windows="unknown",
+    narrow_above=4_000_000,
 )
 
 _REPOSITORY = Path(__file__).parents[3]  # of a package that is used where it was cloned
@@ -46,6 +49,7 @@ SMALL = Entry(
     how="It is too large for the package, 58.6 MB: take weights/small.safetensors from the project's "
     "repository and give its path. For the weights of the paper's authors say mematte-small.",
     sha256={"small.safetensors": "ab5860243a6d1000a703f086373f28e9c82309704501a2fe4f31fae19b53ac28"},
+    narrow_above=4_000_000,
 )
 
 _PUBLISHED_LICENCE = f"as the authors state; {NON_COMMERCIAL}"

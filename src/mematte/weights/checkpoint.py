@@ -58,6 +58,7 @@ class Weights:
     training: dict[str, Any] = field(default_factory=dict)  # the record: data, hours, machine, figures
     enlarge_below: int = 0  # pixels; smaller pictures are shown to the network at twice their size
     windows: Windows = "all"  # which of them are computed, of pictures that are shown at their own size
+    narrow_above: int = 0  # pixels; larger pictures are shown to the network reduced first; 0: none are
     source: str = ""  # where it was read from
 
 
@@ -70,6 +71,7 @@ def weights_of(
     preprocessing: Preprocessing | None = None,
     enlarge_below: int = 0,
     windows: Windows = "all",
+    narrow_above: int = 0,
 ) -> Weights:
     """The weights of a network, copied: training it further does not change them."""
     state = {
@@ -86,6 +88,7 @@ def weights_of(
         training=dict(training or {}),
         enlarge_below=enlarge_below,
         windows=windows,
+        narrow_above=narrow_above,
         source="a network in memory",
     )
 
@@ -200,6 +203,7 @@ def from_metadata(state: dict[str, Tensor], metadata: Mapping[str, str], path: P
             training=dict(described.get("training", {})),
             enlarge_below=_count(described.get("enlarge_below", 0)),
             windows=_windows(described.get("windows", "all")),
+            narrow_above=_count(described.get("narrow_above", 0)),
             source=str(path),
         )
     except (ValueError, TypeError, KeyError, ArithmeticError) as error:
@@ -271,6 +275,7 @@ def _description(weights: Weights) -> dict[str, Any]:
         "preprocessing": asdict(weights.preprocessing),
         "enlarge_below": weights.enlarge_below,
         "windows": weights.windows,
+        "narrow_above": weights.narrow_above,
         "training": weights.training,
     }
 

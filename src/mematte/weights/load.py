@@ -158,7 +158,11 @@ def _from_catalog(entry: Entry, revision: str | None, local_files_only: bool) ->
             f"Install mematte again; weights of your own are given by their path."
         )
     weights = read(entry.file)
-    return replace(weights, windows=entry.windows or weights.windows)
+    return replace(
+        weights,
+        windows=weights.windows if entry.windows is None else entry.windows,
+        narrow_above=weights.narrow_above if entry.narrow_above is None else entry.narrow_above,
+    )
 
 
 def _from_hub(repository: str, revision: str | None, local_files_only: bool, entry: Entry | None) -> Weights:

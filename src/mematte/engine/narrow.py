@@ -1,0 +1,231 @@
+"""Narrow: a first look at a large picture, reduced, settles the unknown pixels that are clear from afar.
+
+The larger a picture, the more pixels its unknown region is across, and the wider it is than any that the
+network was trained on. What it says of the picture at a size that it knows better leaves a seam of unknown
+pixels around all that is soft; at the picture's own size it is asked about these alone. This goes past the
+paper.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mematte.errors import BudgetError
+from mematte.image import BACKGROUND, FOREGROUND, UNKNOWN, Picture, Rows, Trimap, TrimapRows, TrimapScan
+from mematte.image.bands import row_bands
+from mematte.image.picture import displayed
+from mematte.image.trimap import deeper_than, scan_rows
+
+from .memory import freed_blocks_returned, release_freed_blocks
+
+if TYPE_CHECKING:
+    from .plan import Job
+    from .run import Engine, Progress
+
+Levels = NDArray[np.uint8]
+
+LOOK_PIXELS = 2_000_000
+"""The reduced picture has at most so many."""
+SURE = 0.1
+"""An alpha that is closer to 0 or 1 than this counts as settled ..."""
+MARGIN_PX = 8
+"""... if all within so many pixels of the reduced picture do too: a lone hair keeps its surroundings."""
+
+
+@dataclass(frozen=True, eq=False)
+class FirstLook:
+    """What there is to ask about a picture.
+
+    Attributes:
+        trimap: with fewer unknown pixels, or the picture's own.
+        scan: of that.
+        times: smaller than it is that the network was shown the picture first; 1 = it was not.
+        planned_bytes: the predicted peak of doing so, in the measure of the plan's; 0 if it was not done.
+        notes, warnings: what there is to say, as in `Report`.
+    """
+
+    trimap: TrimapRows
+    scan: TrimapScan
+    times: int = 1
+    planned_bytes: int = 0
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class NarrowedTrimap:
+    """A trimap of which some unknown pixels are settled: `TrimapRows`.
+
+    Args:
+        trimap: as it came.
+        settled: (ceil(H / times), ceil(W / times)) levels of the reduced picture: what is known there becomes
+            known here.
+        times: that it is smaller.
+    """
+
+    def __init__(self, trimap: TrimapRows, settled: Levels, times: int) -> None:
+        self._trimap, self._settled, self._times = trimap, settled, times
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self._trimap.size
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """As the trimap's own."""
+        return self._trimap.notes
+
+    def level_rows(self, rows: slice) -> Levels:
+        """(h, W) uint8 of the rows asked for: BACKGROUND, UNKNOWN, FOREGROUND."""
+        levels = self._trimap.level_rows(rows)
+        first = rows.start or 0
+        of_row = np.arange(first, first + len(levels)) // self._times
+        settled = self._settled[of_row[0] : of_row[-1] + 1].repeat(self._times, axis=1)[:, : levels.shape[1]]
+        return np.where(levels == UNKNOWN, settled[of_row - of_row[0]], levels)
+
+    def scan(self, image_size: tuple[int, int] | None = None, *, patch_px: int = 16) -> TrimapScan:
+        """As `Trimap.scan`.
+
+        Raises:
+            SizeMismatchError, TrimapError: as there.
+        """
+        return scan_rows(self.size, self.level_rows, image_size, patch_px)
+
+
+def reduction(size: tuple[int, int]) -> int:
+    """How many times smaller a picture of (height, width) px is looked at first; 2 or more."""
+    return max(2, math.ceil(math.sqrt(math.prod(size) / LOOK_PIXELS)))
+
+
+def look_job(engine: Engine, job: Job) -> Job | None:
+    """What there is to do before a job, the reduced picture in memory beside all else; None if nothing is.
+
+    Args:
+        engine: which will do it.
+        job: for the picture at its own size.
+    """
+    times = engine.reduction(job.size)
+    if times == 1:
+        return None
+    height, width = (-(-side // times) for side in job.size)
+    # Colours in float32, trimap, alpha.
+    beside_bytes = 0 if engine.device.type != "cpu" else job.beside_bytes + (3 * 4 + 1 + 4) * height * width
+    return engine.job((height, width), beside_bytes=beside_bytes)
+
+
+def first_look(
+    engine: Engine,
+    photo: Rows,
+    trimap: TrimapRows,
+    scan: TrimapScan,
+    job: Job,
+    seconds: dict[str, float],
+    progress: Progress,
+) -> FirstLook:
+    """Show the network the picture reduced, if the engine does so with pictures of this size.
+
+    Args:
+        engine: which estimates.
+        photo: an open file, or a picture in memory.
+        trimap: as large.
+        scan: of the trimap, by cells of the network's patch.
+        job: for the picture at its own size, which has to fit into the engine's memory too.
+        seconds: gets the time of "look".
+        progress: told how far the work is: "look".
+
+    Raises:
+        BudgetError: the memory does not suffice for the picture at its own size.
+        ImageFileError, DeviceError, WeightsError: as `Engine`.
+    """
+    as_it_is = FirstLook(trimap, scan)
+    looking = look_job(engine, job)
+    if looking is None:
+        return as_it_is
+    engine.plan(job, scan.cells)  # what does not fit is said before anything is done
+    times = engine.reduction(photo.size)
+    try:
+        engine.plan(looking)
+    except BudgetError:
+        return replace(as_it_is, warnings=(_left_out(engine, photo),))
+    with engine.timed(seconds, "look"), freed_blocks_returned():
+        shown, known = shrunk(photo, trimap, times)
+        alpha = np.zeros(shown.size, np.float32)
+        cells = known.scan(patch_px=scan.patch_px).cells
+        half = partial(_half_of, progress)
+        plan, _, notes = engine.estimate(shown, known, cells, looking, alpha, {}, half)
+        settled = settle(known.levels, alpha)
+        del shown, alpha
+        release_freed_blocks()
+        narrowed = NarrowedTrimap(trimap, settled, times)
+        if not any((narrowed.level_rows(rows) == UNKNOWN).any() for rows in row_bands(photo.size)):
+            # Whatever that picture is, the network has no edge to ask about.
+            return replace(as_it_is, times=times, planned_bytes=plan.peak_bytes, notes=notes)
+        asked = narrowed.scan(patch_px=scan.patch_px)
+    return FirstLook(narrowed, asked, times, plan.peak_bytes, notes)
+
+
+def _half_of(progress: Progress, stage: str, share: float) -> None:
+    progress("look", (share + (stage == "decode")) / 2)
+
+
+def _left_out(engine: Engine, photo: Rows) -> str:
+    (height, width), auto = photo.size, engine.narrow == "auto"
+    who = f"as {engine.weights_name} asks for pictures so large" if auto else "as asked for"
+    return (
+        f"The memory does not suffice to show the network this picture of {width}x{height} px reduced first, "
+        f"{who}: where wide regions are unknown, mattes are cleaner then. Raise --memory, or say "
+        "--narrow never."
+    )
+
+
+def shrunk(photo: Rows, trimap: TrimapRows, times: int) -> tuple[Picture, Trimap]:
+    """A photo and its trimap, so many times smaller, band by band.
+
+    Returns:
+        Display-referred float32 (ceil(H / times), ceil(W / times), 3), means over squares of pixels, which go
+        on beyond the right and lower edge; a square is known only if all of its pixels are, and alike.
+    """
+    height, width = photo.size
+    size = -(-height // times), -(-width // times)
+    colours, levels = np.empty((*size, 3), np.float32), np.empty(size, np.uint8)
+    for rows in row_bands(photo.size, 1_000_000, multiple=times):
+        part = slice(rows.start // times, -(-rows.stop // times))
+        shape = (part.stop - part.start) * times, size[1] * times
+        whole = _continued(displayed(photo.stored(rows), photo.linear), shape)
+        cv2.resize(whole, (size[1], part.stop - part.start), dst=colours[part], interpolation=cv2.INTER_AREA)
+        squares = _continued(trimap.level_rows(rows), shape).reshape(-1, times, shape[1])
+        least, most = (
+            reduce(reduce(squares, axis=1).reshape(-1, size[1], times), axis=2)
+            for reduce in (np.minimum.reduce, np.maximum.reduce)
+        )
+        levels[part] = np.where(least == most, least, UNKNOWN)
+    return Picture(colours), Trimap(levels)
+
+
+def _continued(values: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+    """(h, w, ...) -> of that height and width: the last pixels again."""
+    more = [(0, wanted - there) for wanted, there in zip(shape, values.shape[:2], strict=True)]
+    if not any(behind for _, behind in more):
+        return np.ascontiguousarray(values)
+    return np.pad(values, more + [(0, 0)] * (values.ndim - 2), mode="edge")
+
+
+def settle(levels: Levels, alpha: NDArray[np.float32]) -> Levels:
+    """Levels of a trimap with the unknown pixels settled that an alpha leaves no doubt about.
+
+    Args:
+        levels: (H, W) BACKGROUND, UNKNOWN, FOREGROUND.
+        alpha: (H, W) in [0, 1], an estimate.
+    """
+    unknown = levels == UNKNOWN
+    settled = levels.copy()
+    for level, clear in ((BACKGROUND, alpha <= SURE), (FOREGROUND, alpha >= 1 - SURE)):
+        settled[unknown & deeper_than(clear.view(np.uint8), MARGIN_PX)] = level
+    return settled
