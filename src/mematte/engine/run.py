@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 MOST_RETRIES = 4  # with half of the memory each, after a device ran out of it in spite of the plan
 
+_turns: dict[tuple[int, torch.device], threading.RLock] = {}  # by process: a forked one waits for nobody
+
 Enlarge = Literal["auto", 1, 2, 3]
 """How many times larger than it is the network is shown a picture."""
 
@@ -94,8 +97,8 @@ class Engine:
             device: "auto", "cpu", "cuda", "cuda:1" or "mps".
             precision: "auto", "float32", "bfloat16" or "float16".
             memory: what to stay within, bytes or a string such as "4GB": on a CPU the resident memory of the
-                whole process, on a GPU what is allocated there. None = what is free at each call, less a
-                margin.
+                whole process, on a GPU what is allocated there; threads then take turns. None = what is free
+                at each call, less a margin.
             max_global_tokens: at most so many tokens attend globally in each routed block; None = 18,500.
             enlarge: 2 or 3 = the network is shown pictures at two or three times their size: finer mattes of
                 small pictures in four or nine times the time; the matte has the picture's own size all the
@@ -241,11 +244,12 @@ class Engine:
             report = progress or (lambda *_: None)
             return self.execute(plan, scene, scan.cells, lambda _: None, seconds, report, alpha)
 
-        try:
-            first = self.plan(job, scan.cells)
-        except BudgetError as error:
-            raise BudgetError(picture.size, error.memory, error.least, factor) from None
-        plan, routings, retries = self.with_less_each_time(first, work)
+        with self.turn():
+            try:
+                first = self.plan(job, scan.cells)
+            except BudgetError as error:
+                raise BudgetError(picture.size, error.memory, error.least, factor) from None
+            plan, routings, retries = self.with_less_each_time(first, work)
         alpha = reduced(alpha, known.levels, factor)
         notes = (*picture.notes, *known.notes, *retries)
         report = self.report(plan, scan, routings, seconds, notes, factor)
@@ -282,6 +286,16 @@ class Engine:
             notes=notes,
             warnings=(*scan.warnings, *_capped(plan, routings)),
         )
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Within, a picture is planned and done. Where memory is named, pictures on the device take turns: a
+        plan counts on all that is left, and what another one takes for a moment would seem to be gone."""
+        if self.memory is None:
+            yield
+            return
+        with _turns.setdefault((os.getpid(), self.device), threading.RLock()):
+            yield
 
     def with_less_each_time(
         self, plan: Plan, work: Callable[[Plan], Result]

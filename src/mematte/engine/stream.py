@@ -198,9 +198,9 @@ def matte_to_files(
                     _write_colours(photo, spool, results, force, progress)
         return routings
 
-    plan, routings, retries = engine.with_less_each_time(
-        engine.plan(job_of_files(engine, photo, trimap, results), cells), work
-    )
+    with engine.turn():
+        first = engine.plan(job_of_files(engine, photo, trimap, results), cells)
+        plan, routings, retries = engine.with_less_each_time(first, work)
     notes = (*photo.notes, *trimap.notes, *retries)
     report = engine.report(plan, scan, routings, seconds, notes)
     return replace(report, warnings=(*report.warnings, *_not_enlarged(engine, photo))), routings
