@@ -2,8 +2,11 @@
 
 import copy
 import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +18,7 @@ import torch
 from mematte.engine import Engine, Matte
 from mematte.engine.device import allocating_at_most, choose_precision
 from mematte.engine.encode import encode
+from mematte.engine.memory import total_bytes
 from mematte.engine.plan import Plan, make_plan, rows_of_tiles
 from mematte.errors import (
     BudgetError,
@@ -327,6 +331,25 @@ def test_a_budget_is_told_of_the_picture_s_own_size(weights) -> None:
         BudgetError, match=r"200x300 px, shown at 2 times their size, do not fit into 1 MB.* --enlarge 1"
     ):
         Engine(weights, device="cpu", memory="1MB", enlarge=2)(picture(300, 200), banded_trimap(300, 200))
+
+
+def test_threads_take_turns_within_a_budget(weights) -> None:
+    engine = Engine(weights, device="cpu", memory=total_bytes(torch.device("cpu")))
+    working = []
+
+    def matte(number: int) -> None:
+        def note(*_: object) -> None:
+            working.append(number)
+            time.sleep(0.01)  # long enough for the others to come between
+
+        engine(picture(300, 200), banded_trimap(300, 200), progress=note)
+
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(matte, range(3)))
+
+    changes = sum(before != after for before, after in pairwise(working))
+    assert len(working) > 3
+    assert changes == 2, "each is done before the next one is planned"
 
 
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 MOST_RETRIES = 4  # with half of the memory each, after a device ran out of it in spite of the plan
 
+_turns: dict[tuple[int, torch.device], threading.RLock] = {}  # by process: a forked one waits for nobody
+
 Enlarge = Literal["auto", 1, 2, 3]
 """How many times larger than it is the network is shown a picture."""
 
@@ -101,8 +104,8 @@ class Engine:
             device: "auto", "cpu", "cuda", "cuda:1" or "mps".
             precision: "auto", "float32", "bfloat16" or "float16".
             memory: what to stay within, bytes or a string such as "4GB": on a CPU the resident memory of the
-                whole process, on a GPU what is allocated there. None = what is free at each call, less a
-                margin.
+                whole process, on a GPU what is allocated there; threads then take turns. None = what is free
+                at each call, less a margin.
             max_global_tokens: at most so many tokens attend globally in each routed block; None = 18,500.
             enlarge: 2 or 3 = the network is shown pictures at two or three times their size: finer mattes of
                 small pictures in four or nine times the time; the matte has the picture's own size all the
@@ -249,23 +252,19 @@ class Engine:
         alpha = np.zeros(shown.size, np.float32)
         job = self.job(shown.size, factor, beside_bytes=0 if self._is_gpu else alpha.nbytes)
         seconds: dict[str, float] = {}
-        report = progress or (lambda *_: None)
-        try:
-            look = first_look(self, shown, shown_trimap, scan, job, seconds, report)
-            plan, routings, retries = self.estimate(
-                shown, look.trimap, look.scan.cells, job, alpha, seconds, report
-            )
-        except BudgetError as error:
-            raise BudgetError(picture.size, error.memory, error.least, factor) from None
+        told = progress or (lambda *_: None)
+        with self.turn():
+            try:
+                look = first_look(self, shown, shown_trimap, scan, job, seconds, told)
+                plan, routings, retries = self.estimate(
+                    shown, look.trimap, look.scan.cells, job, alpha, seconds, told
+                )
+            except BudgetError as error:
+                raise BudgetError(picture.size, error.memory, error.least, factor) from None
         alpha = reduced(alpha, known.levels, factor)
         notes = (*picture.notes, *known.notes, *look.notes, *retries)
-        return Matte(
-            alpha,
-            picture,
-            known.levels,
-            routings,
-            self.report(plan, scan, look, routings, seconds, notes, factor),
-        )
+        report = self.report(plan, scan, look, routings, seconds, notes, factor)
+        return Matte(alpha, picture, known.levels, routings, report)
 
     def estimate(
         self,
@@ -328,6 +327,16 @@ class Engine:
             notes=notes,
             warnings=(*scan.warnings, *look.warnings, *_capped(plan, routings)),
         )
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Within, a picture is planned and done. Where memory is named, pictures on the device take turns: a
+        plan counts on all that is left, and what another one takes for a moment would seem to be gone."""
+        if self.memory is None:
+            yield
+            return
+        with _turns.setdefault((os.getpid(), self.device), threading.RLock()):
+            yield
 
     def with_less_each_time(
         self, plan: Plan, work: Callable[[Plan], Result]

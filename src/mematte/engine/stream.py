@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -36,7 +37,7 @@ from mematte.image.composite import Color
 
 from .device import threads_kept
 from .matte import BlockRouting, Report
-from .narrow import first_look
+from .narrow import FirstLook, first_look
 from .plan import Job, Plan
 from .run import Engine, Progress
 from .scene import Scene
@@ -176,10 +177,8 @@ def matte_to_files(
     scan = scan or trimap.scan(photo.size, patch_px=engine.spec.patch)
     seconds: dict[str, float] = {}
     job = job_of_files(engine, photo, trimap, results)
-    look = first_look(engine, photo, trimap, scan, job, seconds, progress)
-    cells = look.scan.cells
 
-    def work(plan: Plan) -> tuple[BlockRouting, ...]:
+    def work(look: FirstLook, plan: Plan) -> tuple[BlockRouting, ...]:
         scene = Scene(photo, look.trimap, engine.preprocessing, engine.precision, engine.device)
         with ExitStack() as stack:
             takers: list[Callable[[Floats], None]] = []
@@ -195,13 +194,16 @@ def matte_to_files(
                 for take in takers:
                     take(alpha)
 
-            routings = engine.execute(plan, scene, cells, write, seconds, progress)
+            routings = engine.execute(plan, scene, look.scan.cells, write, seconds, progress)
             if spool is not None:
                 with engine.timed(seconds, "colours"), threads_kept():
                     _write_colours(photo, spool, results, force, progress)
         return routings
 
-    plan, routings, retries = engine.with_less_each_time(engine.plan(job, cells), work)
+    with engine.turn():
+        look = first_look(engine, photo, trimap, scan, job, seconds, progress)
+        first = engine.plan(job, look.scan.cells)
+        plan, routings, retries = engine.with_less_each_time(first, partial(work, look))
     notes = (*photo.notes, *trimap.notes, *look.notes, *retries)
     report = engine.report(plan, scan, look, routings, seconds, notes)
     return replace(report, warnings=(*report.warnings, *_not_enlarged(engine, photo))), routings

@@ -142,6 +142,7 @@ def save_pretrained(weights: Weights, folder: str | Path, dtype: torch.dtype = t
     """Write a folder as the hub wants it: model.safetensors, config.json and, if there is none, README.md.
 
     model.safetensors is enough by itself; config.json repeats its description for people and for the hub.
+    Both replace what the folder holds under these names, as the hub's own functions of this name do.
 
     Raises:
         WeightsError: the weights do not fit their spec, or are not finite.
