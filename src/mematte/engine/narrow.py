@@ -39,6 +39,10 @@ MARGIN_PX = 8
 """... if all within so many pixels of the reduced picture do too: a lone hair keeps its surroundings."""
 
 
+NARROWED_BYTES = 2
+"""What a pixel takes while `NarrowedTrimap` makes it."""
+
+
 @dataclass(frozen=True, eq=False)
 class FirstLook:
     """What there is to ask about a picture.
@@ -86,9 +90,10 @@ class NarrowedTrimap:
         """(h, W) uint8 of the rows asked for: BACKGROUND, UNKNOWN, FOREGROUND."""
         levels = self._trimap.level_rows(rows)
         first = rows.start or 0
-        of_row = np.arange(first, first + len(levels)) // self._times
-        settled = self._settled[of_row[0] : of_row[-1] + 1].repeat(self._times, axis=1)[:, : levels.shape[1]]
-        return np.where(levels == UNKNOWN, settled[of_row - of_row[0]], levels)
+        of_rows = np.arange(first, first + len(levels)) // self._times
+        narrowed = self._settled[of_rows].repeat(self._times, axis=1)[:, : levels.shape[1]]
+        np.copyto(narrowed, levels, where=levels != UNKNOWN)
+        return narrowed
 
     def scan(self, image_size: tuple[int, int] | None = None, *, patch_px: int = 16) -> TrimapScan:
         """As `Trimap.scan`.

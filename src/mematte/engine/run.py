@@ -46,7 +46,7 @@ from .memory import (
     total_bytes,
     used_bytes,
 )
-from .narrow import FirstLook, first_look, reduction
+from .narrow import NARROWED_BYTES, FirstLook, first_look, reduction
 from .ordered import order
 from .plan import DEFAULT_MAX_GLOBAL_TOKENS, Job, Plan, make_plan, rows_of_tiles
 from .replay import Recorder, cuda_graphs
@@ -405,6 +405,7 @@ class Engine:
             enlarged: so many times.
             beside_bytes, row_bytes, colours_bytes: as in `Job`.
         """
+        narrows = self.device.type == "cpu" and self.reduction(size) > 1
         return Job(
             size=size,
             spec=self.spec,
@@ -413,7 +414,7 @@ class Engine:
             makes_scores=self.device.type == "mps",
             max_global_tokens=self.max_global_tokens,
             beside_bytes=beside_bytes,
-            row_bytes=row_bytes,
+            row_bytes=row_bytes + (NARROWED_BYTES * size[1] if narrows else 0),
             colours_bytes=colours_bytes,
             windows=self.windows_of(enlarged),
         )
