@@ -180,6 +180,45 @@ def test_the_exif_orientation_is_applied_once(tmp_path: Path, orientation: int, 
         assert picture.pixels.flags.c_contiguous
 
 
+@pytest.mark.parametrize("mode", ["L", "YCbCr", "RGBA"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_tiffs_that_libtiff_converts_are_turned_once_and_straight(
+    tmp_path: Path, orientation: int, mode: str
+) -> None:
+    """libtiff flips them where it makes 8-bit RGBA of them, and premultiplies."""
+    from PIL import ImageOps, TiffImagePlugin
+
+    pixels = np.zeros((16, 24, 4), np.uint8)
+    pixels[:8, :8], pixels[:8, 16:], pixels[8:, :8] = (255, 0, 0, 0), (0, 255, 0, 0), (0, 0, 255, 0)
+    pixels[..., 3] = 130
+    header = TiffImagePlugin.ImageFileDirectory_v2()
+    header[0x0112] = orientation
+    source = Image.fromarray(pixels)
+    source = source if mode == "RGBA" else source.convert("RGB").convert(mode)
+    source.save(tmp_path / "p.tif", tiffinfo=header, compression="jpeg", quality=100)
+    source.getexif()[0x0112] = orientation
+    expected = np.asarray(ImageOps.exif_transpose(source).convert("RGB")).astype(int)
+
+    picture = read_picture(tmp_path / "p.tif")
+
+    assert picture.pixels.shape == expected.shape
+    assert np.abs(picture.pixels.astype(int) - expected).max() < 60  # JPEG
+    assert picture.has_alpha == (mode == "RGBA")
+
+
+def test_in_a_tiff_of_16_bits_white_may_be_zero(tmp_path: Path, rgb: np.ndarray) -> None:
+    grey = rgb[..., 0].astype(np.uint16) * 250
+    Image.fromarray(grey).save(tmp_path / "p.tif")
+    data = (tmp_path / "p.tif").read_bytes()
+    black_is_zero, white_is_zero = (struct.pack("<HHIHH", 262, 3, 1, value, 0) for value in (1, 0))
+    assert data.count(black_is_zero) == 1
+    (tmp_path / "p.tif").write_bytes(data.replace(black_is_zero, white_is_zero))
+
+    picture = read_picture(tmp_path / "p.tif")
+
+    np.testing.assert_array_equal(picture.pixels, (65535 - grey)[..., None].repeat(3, 2))
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
 def test_the_icc_profile_is_kept(tmp_path: Path, rgb: np.ndarray, profile: bytes, suffix: str) -> None:
     Image.fromarray(rgb).save(tmp_path / f"p{suffix}", icc_profile=profile)

@@ -34,9 +34,10 @@ def open_picture(
     """Open a picture file for reading by rows; what `read_picture` reads, with the same values.
 
     Only the header is read here. TIFF (strips and tiles), PNG, JPEG, EXR, DPX, Cineon, BMP, SGI and HDR
-    stream. Progressive JPEG, interlaced PNG, WebP, JPEG XL, JPEG 2000, PSD, GIF, Targa, PNM and all others
-    are decoded whole by their libraries; pictures that their EXIF orientation turns, and EXRs whose data
-    window is not their display window, are held whole here. `PictureFile.streams` tells.
+    stream. Progressive JPEG, interlaced PNG, TIFF in YCbCr or Lab, WebP, JPEG XL, JPEG 2000, PSD, GIF,
+    Targa, PNM and all others are decoded whole by their libraries; pictures that their EXIF orientation
+    turns, and EXRs whose data window is not their display window, are held whole here.
+    `PictureFile.streams` tells.
 
     Args:
         path: the file; it must stay as it is while it is open.
