@@ -181,6 +181,8 @@ OUTPUTS: dict[str, Case] = {
     "foreground of another size": (InputError, "one size; these are 4x5x3 and 5x4", lambda _: estimate_foreground(FLOATS, np.zeros((5, 4), np.float32))),
     "tiny tile": (InputError, "at least 64, not 8", lambda _: estimate_foreground(FLOATS, FLOATS[..., 0], whole_px=8)),
     "composite of another size": (InputError, "one size; these are 4x5x3 and 5x4", lambda _: composite(FLOATS, np.zeros((5, 4), np.float32), (0, 0, 0))),
+    "int64 background": (InputError, r"background must be uint8, uint16 or float in \[0, 1\], not int64", lambda _: composite(FLOATS, FLOATS[..., 0], np.zeros((4, 5, 3), np.int64))),
+    "background of 255": (InputError, r"float background must be display-referred in \[0, 1\]", lambda _: composite(FLOATS, FLOATS[..., 0], np.full((4, 5, 3), 255.0))),
     "grey background": (InputError, "background must be .*, not 4x5", lambda _: composite(FLOATS, FLOATS[..., 0], np.zeros((4, 5), np.uint8))),
 }  # fmt: skip
 

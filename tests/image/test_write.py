@@ -80,6 +80,16 @@ def test_an_alpha_is_what_was_written(tmp_path: Path, alpha: np.ndarray, suffix:
 
 
 @pytest.mark.parametrize(("suffix", "bits"), EVERY)
+@pytest.mark.parametrize("dtype", [">f4", ">f8", "f8"])
+def test_floats_of_every_kind_and_order_of_bytes_are_written(
+    tmp_path: Path, alpha: np.ndarray, suffix: str, bits: Any, dtype: str
+) -> None:
+    write_alpha(tmp_path / f"a{suffix}", alpha.astype(dtype)[::-1], bits=bits)
+
+    np.testing.assert_allclose(raw(tmp_path / f"a{suffix}")[..., 0], alpha[::-1], atol=TOLERANCE[bits])
+
+
+@pytest.mark.parametrize(("suffix", "bits"), EVERY)
 def test_a_cut_out_is_what_was_written(
     tmp_path: Path, colors: np.ndarray, alpha: np.ndarray, suffix: str, bits: Any
 ) -> None:

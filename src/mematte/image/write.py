@@ -600,7 +600,7 @@ def _check_written(temporary: Path, path: Path, size: tuple[int, int]) -> None:
 def _quantised(values: FloatArray, bits: Bits) -> NDArray[Any]:
     """[0, 1] -> the nearest level of 8 or 16 bits; floats stay floats."""
     if bits == "float":
-        return values
+        return values.astype(np.float32, copy=False)  # OpenImageIO knows one order of bytes
     if bits == "half":
         return np.clip(values, -_HALF_MAX, _HALF_MAX)  # beyond, half has only infinity
     dtype = np.uint8 if bits == 8 else np.uint16
