@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import OpenImageIO as oiio  # noqa: N813
 import pytest
 from PIL import Image
 
@@ -78,6 +79,21 @@ def huge_png(path: Path) -> Path:
     )
 
 
+def deep_exr(path: Path) -> Path:
+    """One sample in each of 8x8 pixels, as renderers write them."""
+    spec = oiio.ImageSpec(8, 8, 5, "half")
+    spec.channelnames, spec.deep = ("R", "G", "B", "A", "Z"), True
+    samples = oiio.DeepData()
+    samples.init(spec)
+    for pixel in range(64):
+        samples.set_samples(pixel, 1)
+    writer = oiio.ImageOutput.create(str(path))
+    assert writer.open(str(path), spec), writer.geterror()
+    assert writer.write_deep_image(samples), writer.geterror()
+    assert writer.close()
+    return path
+
+
 FILES: dict[str, Case] = {
     "missing": (ImageFileError, "no.png does not exist", lambda t: read_picture(t / "no.png")),
     "folder": (ImageFileError, "is a folder, not a picture", lambda t: read_picture(t)),
@@ -102,6 +118,7 @@ FILES: dict[str, Case] = {
     "heic": (ImageFileError, "HEIF/AVIF pictures cannot be read. Convert", lambda t: read_picture(holding(t / "p.HEIC", b"ftyp"))),
     "camera raw": (ImageFileError, "camera raw files cannot be read", lambda t: read_picture(saved(t, "p.tif").rename(t / "p.dng"))),
     "film": (ImageFileError, "films cannot be read", lambda t: read_picture(holding(t / "p.mov", b"moov"))),
+    "deep exr": (ImageFileError, "p.exr is deep: .* Flatten it first", lambda t: read_picture(deep_exr(t / "p.exr"))),
     "too many pixels": (ImageFileError, "is 80x60 px, 0.0 megapixels.*--max-pixels", lambda t: read_picture(saved(t, "p.png"), max_pixels=4799)),
     "huge header": (ImageFileError, "claims a 10299 MB image from a", lambda t: read_picture(huge_png(t / "p.png"))),
 }  # fmt: skip

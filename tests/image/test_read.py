@@ -130,6 +130,12 @@ def test_where_premultiplied_alpha_is_zero_the_colour_stays_what_it_was(store: A
     np.testing.assert_array_equal(read_picture(store("fire.exr", glow, "float")).pixels, 0.5)
 
 
+def test_a_cover_so_small_that_nothing_can_be_divided_by_it_makes_no_infinite_colours(store: Any) -> None:
+    dust = np.full((4, 4, 4), 3, np.float32)
+    dust[..., 3] = 1e-40
+    np.testing.assert_array_equal(read_picture(store("dust.exr", dust, "float")).pixels, 3)
+
+
 def test_an_opaque_alpha_channel_says_nothing(tmp_path: Path, rgb: np.ndarray) -> None:
     Image.fromarray(rgb).convert("RGBA").save(tmp_path / "p.png")
     picture = read_picture(tmp_path / "p.png")

@@ -209,6 +209,10 @@ class Decoder(Closing):
                 f"{self.path} is {most[1]}x{most[0]} px, {math.prod(most) / 1e6:,.1f} megapixels; the limit "
                 f"is {max_pixels / 1e6:,.1f}. If you trust the file, --max-pixels (max_pixels=) lifts it."
             )
+        if spec.deep:  # OpenImageIO would give whatever lies in memory
+            raise ImageFileError(
+                f"{self.path} is deep: its pixels hold any number of samples. Flatten it first."
+            )
         self._channels, layer_note = _pick_channels(spec, self.path)
         self.dtype = {"uint8": "uint8", "half": "float", "float": "float", "double": "float"}.get(
             str(spec.format), "uint16"
@@ -456,13 +460,18 @@ def _is_negative(spec: oiio.ImageSpec, kind: str) -> bool:
 
 
 def _straight(color: PixelArray, alpha: PixelArray) -> PixelArray:
-    """Premultiplied (H, W, C) and (H, W) -> straight colours; where alpha is 0 they stay as they are."""
+    """Premultiplied (H, W, C) and (H, W) -> straight colours; where alpha is 0, or so small that they
+    would leave the range of float, they stay as they are."""
     result = np.empty_like(color)
     top = np.iinfo(color.dtype).max if color.dtype.kind == "u" else None
     for rows in row_bands(alpha.shape):
         cover = as_float(alpha[rows])[..., None]
-        divided = color[rows] / np.where(cover > 0, cover, np.float32(1))
-        result[rows] = divided if top is None else np.rint(np.minimum(divided, top))
+        with np.errstate(over="ignore"):
+            divided = color[rows] / np.where(cover > 0, cover, np.float32(1))
+        if top is None:
+            result[rows] = np.where(np.isfinite(divided), divided, color[rows])
+        else:
+            result[rows] = np.rint(np.minimum(divided, top))
     return result
 
 
