@@ -329,6 +329,17 @@ def test_a_budget_is_told_of_the_picture_s_own_size(weights) -> None:
         Engine(weights, device="cpu", memory="1MB", enlarge=2)(picture(300, 200), banded_trimap(300, 200))
 
 
+def test_a_picture_that_does_not_fit_is_not_enlarged_before_it_is_refused(weights, monkeypatch) -> None:
+    def resize(*_: object, **__: object) -> None:
+        raise AssertionError("enlarged")
+
+    monkeypatch.setattr("mematte.engine.scene.cv2.resize", resize)
+    engine = Engine(weights, device="cpu", memory="1MB", enlarge=3)
+
+    with pytest.raises(BudgetError):
+        engine(picture(100, 200), banded_trimap(100, 200))
+
+
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
 def test_an_engine_is_not_copied(weights, duplicate) -> None:
     with pytest.raises(InputError, match="Load one in each process; threads may share one"):

@@ -46,7 +46,7 @@ from .memory import (
 from .ordered import order
 from .plan import DEFAULT_MAX_GLOBAL_TOKENS, Job, Plan, make_plan, rows_of_tiles
 from .replay import Recorder, cuda_graphs
-from .scene import Scene, enlarged, reduced
+from .scene import Scene, enlarged_picture, enlarged_trimap, reduced
 from .scope import NearUnknown, Scope
 
 if TYPE_CHECKING:
@@ -229,11 +229,18 @@ class Engine:
         known = as_trimap(trimap, max_pixels=max_pixels)
         factor = self.enlargement(picture.size)
         scan = known.scan(picture.size, patch_px=self.spec.patch)  # its errors name the caller's sizes
-        shown, shown_trimap = enlarged(picture, known, factor)
+        shown_trimap = enlarged_trimap(known, factor)
+        size = shown_trimap.size
         if factor > 1:
-            scan = shown_trimap.scan(shown.size, patch_px=self.spec.patch)
-        alpha = np.zeros(shown.size, np.float32)
-        job = self.job(shown.size, factor, beside_bytes=0 if self._is_gpu else alpha.nbytes)
+            scan = shown_trimap.scan(size, patch_px=self.spec.patch)
+        # Alpha, and the photo where it is enlarged, which is planned before it is there.
+        beside_bytes = math.prod(size) * (4 if factor == 1 else 4 + 3 * 4)
+        job = self.job(size, factor, beside_bytes=0 if self._is_gpu else beside_bytes)
+        try:
+            first = self.plan(job, scan.cells)
+        except BudgetError as error:
+            raise BudgetError(picture.size, error.memory, error.least, factor) from None
+        shown, alpha = enlarged_picture(picture, factor), np.zeros(size, np.float32)
         seconds: dict[str, float] = {}
 
         def work(plan: Plan) -> tuple[BlockRouting, ...]:
@@ -241,10 +248,6 @@ class Engine:
             report = progress or (lambda *_: None)
             return self.execute(plan, scene, scan.cells, lambda _: None, seconds, report, alpha)
 
-        try:
-            first = self.plan(job, scan.cells)
-        except BudgetError as error:
-            raise BudgetError(picture.size, error.memory, error.least, factor) from None
         plan, routings, retries = self.with_less_each_time(first, work)
         alpha = reduced(alpha, known.levels, factor)
         notes = (*picture.notes, *known.notes, *retries)
