@@ -164,6 +164,7 @@ TRIMAPS: dict[str, Case] = {
     "full mask": (TrimapError, "The mask is full: its lowest value is 1.00", lambda _: trimap_from_mask(np.ones((9, 9), bool))),
     "mask of 0 and 1": (TrimapError, r"The mask seems to hold labels.*mask.astype\(bool\)", lambda _: as_mask(np.eye(4, dtype=np.uint8))),
     "coloured mask": (TrimapError, "The mask is coloured.*A cut-out with an alpha channel is a mask too", lambda _: as_mask(NOISE)),
+    "radius that is no number": (InputError, "radius must be 0 px or more, not nan", lambda _: trimap_from_mask(np.eye(4, dtype=bool), float("nan"))),
     "negative radius": (InputError, "radius must be 0 px or more, not -1", lambda _: trimap_from_mask(np.eye(4, dtype=bool), -1)),
 }  # fmt: skip
 

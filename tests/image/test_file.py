@@ -212,8 +212,9 @@ def test_going_back_by_a_halo_decodes_nothing_again(
     assert sum(stop - start for start, stop in decoded) == HEIGHT
 
 
-def test_what_is_handed_out_cannot_spoil_what_is_kept(store: Any, photo: np.ndarray) -> None:
-    path = store("p.exr", photo[..., :3] / np.float32(255), "float")
+@pytest.mark.parametrize("window", [{}, {"x": 9}])
+def test_what_is_handed_out_cannot_spoil_what_is_kept(store: Any, photo: np.ndarray, window: Any) -> None:
+    path = store("p.exr", photo[..., :3] / np.float32(255), "float", **window)
     with open_picture(path) as picture:
         first = picture.values(slice(0, 9))
         first *= 0
@@ -222,8 +223,10 @@ def test_what_is_handed_out_cannot_spoil_what_is_kept(store: Any, photo: np.ndar
             picture.stored(slice(0, 9))[:] = 0
 
 
-def test_a_closed_file_and_a_step_are_refused(store: Any, photo: np.ndarray) -> None:
-    picture = open_picture(store("p.png", photo[..., :3], "uint8"))
+@pytest.mark.parametrize("header", [{}, {"Orientation": 3}])
+def test_a_closed_file_and_a_step_are_refused(store: Any, photo: np.ndarray, header: Any) -> None:
+    picture = open_picture(store("p.tif", photo[..., :3], "uint8", **header))
+    assert picture.streams == (not header)
     with picture, pytest.raises(InputError, match="not with a step of 2"):
         picture.stored(slice(0, 9, 2))
     with pytest.raises(InputError, match="is closed; no more rows"):

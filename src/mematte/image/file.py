@@ -148,15 +148,18 @@ class PictureFile(Closing):
 
         Raises:
             ImageFileError: the file is damaged or truncated, or holds NaN or infinite values here.
+            InputError: it is closed, or the rows have a step.
         """
         if self._closed:
             raise InputError(f"{self.path} is closed; no more rows can be read from it.")
+        start, stop = span_of(rows, self.size[0])
         if self._is_held_whole:
             if self._whole is None:
                 self._whole = read_whole(self._decoder, self._role)
                 self._has_alpha = self._whole.has_alpha
-            return self._whole.stored(rows)
-        start, stop = span_of(rows, self.size[0])
+            held = self._whole.stored(slice(start, stop))
+            held.flags.writeable = False
+            return held
         step, parts = self._decoder.step_rows, []
         for number in range(start // step, math.ceil(stop / step)):
             top = number * step
