@@ -49,6 +49,14 @@ def cut(path: Path, share: float) -> Path:
     return path
 
 
+def odd(path: Path) -> Path:
+    """A JPEG with bytes of no meaning after its first segment, and a thumbnail's end in another."""
+    data = path.read_bytes()
+    after = 4 + int.from_bytes(data[4:6], "big")
+    thumbnail = b"\xff\xe1\x00\x08\xff\xda\xff\xd9\x00\x00"
+    return holding(path, data[:after] + b"\0\1\2" + thumbnail + data[after:])
+
+
 def flipped(path: Path, share: float) -> Path:
     data = bytearray(path.read_bytes())
     data[int(len(data) * share)] ^= 0xFF
@@ -111,6 +119,7 @@ FILES: dict[str, Case] = {
     "png without end": (ImageFileError, "before its last chunk", lambda t: read_picture(holding(t / "p.png", saved(t, "q.png").read_bytes()[:-12]))),
     "damaged png": (ImageFileError, "checksum of a IDAT chunk is wrong", lambda t: read_picture(flipped(saved(t, "p.png"), 0.5))),
     "truncated jpeg": (ImageFileError, "damaged or truncated .*[Pp]remature end", lambda t: read_picture(cut(saved(t, "p.jpg"), 0.7))),
+    "truncated jpeg with odd bytes": (ImageFileError, "damaged or truncated .its end is missing", lambda t: read_picture(cut(odd(saved(t, "p.jpg")), 0.7))),
     "jpeg header only": (ImageFileError, "truncated", lambda t: read_picture(cut(saved(t, "p.jpg"), 0.05))),
     "truncated tiff": (ImageFileError, "damaged or truncated", lambda t: read_picture(cut(saved(t, "p.tif"), 0.7))),
     "truncated webp": (ImageFileError, "damaged or truncated", lambda t: read_picture(cut(saved(t, "p.webp", lossless=True), 0.7))),
@@ -122,6 +131,12 @@ FILES: dict[str, Case] = {
     "too many pixels": (ImageFileError, "is 80x60 px, 0.0 megapixels.*--max-pixels", lambda t: read_picture(saved(t, "p.png"), max_pixels=4799)),
     "huge header": (ImageFileError, "claims a 10299 MB image from a", lambda t: read_picture(huge_png(t / "p.png"))),
 }  # fmt: skip
+
+
+def closed(image: Image.Image) -> Image.Image:
+    image.close()
+    return image
+
 
 ARRAYS: dict[str, Case] = {
     "bool photo": (InputError, r"not bool. Use array.astype\(numpy.uint8\) \* 255", lambda _: as_picture(np.zeros((4, 4), bool))),
@@ -142,6 +157,7 @@ ARRAYS: dict[str, Case] = {
     "a list": (InputError, "this is builtins.list", lambda _: as_picture([[1, 2], [3, 4]])),
     "nothing": (InputError, "this is builtins.NoneType", lambda _: as_picture(None)),
     "truncated pil": (ImageFileError, "a PIL image, cannot be loaded", lambda t: as_picture(Image.open(io.BytesIO(cut(saved(t, "p.jpg"), 0.5).read_bytes())))),
+    "closed pil": (ImageFileError, "a PIL image, cannot be loaded: Operation on closed image", lambda _: as_picture(closed(Image.fromarray(NOISE)))),
     "pil beyond 16 bits": (InputError, "mode I with values beyond 16 bits", lambda _: as_picture(Image.fromarray(np.full((4, 4), 70000, np.int32)))),
 }  # fmt: skip
 

@@ -348,8 +348,15 @@ def test_a_picture_is_passed_through(rgb: np.ndarray) -> None:
 def test_a_jpeg_that_is_odd_but_whole_is_read(tmp_path: Path, rgb: np.ndarray) -> None:
     Image.fromarray(rgb).save(tmp_path / "p.jpg")
     data = (tmp_path / "p.jpg").read_bytes()
-    (tmp_path / "odd.jpg").write_bytes(data[:-2] + b"\x00\x01\x02" + data[-2:] + b"trailing bytes")
-    assert read_picture(tmp_path / "odd.jpg").size == (13, 17)
+    after = 4 + int.from_bytes(data[4:6], "big")
+    for name, whole in (
+        ("late", data[:-2] + b"\x00\x01\x02" + data[-2:] + b"trailing bytes"),
+        ("early", data[:after] + b"\x00\x01\xff\x00\x02" + data[after:]),
+    ):
+        (tmp_path / f"{name}.jpg").write_bytes(whole)
+        np.testing.assert_array_equal(
+            read_picture(tmp_path / f"{name}.jpg").pixels, read_picture(tmp_path / "p.jpg").pixels
+        )
 
 
 def test_arrays_of_other_kinds_are_read_as_plain_ones() -> None:

@@ -20,7 +20,7 @@ from mematte.errors import ImageFileError
 from mematte.image.bands import row_bands
 from mematte.image.closing import Closing
 from mematte.image.color import as_float
-from mematte.image.jpeg import is_progressive_jpeg
+from mematte.image.jpeg import has_end, is_progressive_jpeg
 from mematte.image.metadata import from_spec
 from mematte.image.picture import PixelArray
 from mematte.image.png import check_png, is_interlaced_png
@@ -133,7 +133,10 @@ class Decoder(Closing):
         else:
             raw = reader.read_scanlines(spec.y + start, spec.y + stop, 0, first, last + 1, self.dtype)
         problem = complaint_of(reader)
-        if raw is None or (problem and not any(text in problem for text in _HARMLESS)):
+        is_harmless = any(text in problem for text in _HARMLESS)
+        if is_harmless and self.kind == "jpeg" and not has_end(self.path):
+            is_harmless, problem = False, "its end is missing"
+        if raw is None or (problem and not is_harmless):
             raise ImageFileError(
                 f"{self.path} is damaged or truncated ({problem or 'no pixels could be read'})."
             )

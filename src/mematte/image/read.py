@@ -219,7 +219,7 @@ def _from_pil(source: Any, role: str) -> Picture:
     notes = [f"first of {source.n_frames} frames"] if getattr(source, "n_frames", 1) > 1 else []
     try:
         image = ImageOps.exif_transpose(source)
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, ValueError) as error:  # the last one: it is closed
         raise ImageFileError(f"The {role}, a PIL image, cannot be loaded: {error}.") from error
     if image.width == 0 or image.height == 0:
         raise InputError(f"The {role} has no pixels: its size is {image.width}x{image.height}.")
