@@ -84,7 +84,7 @@ def test_photoshop_files_are_read(tmp_path: Path, rgb: np.ndarray, dtype: type) 
     np.testing.assert_array_equal(picture.pixels, stored)
 
 
-@pytest.mark.parametrize("name", ["p.png", "p.tif", "p.webp"])
+@pytest.mark.parametrize("name", ["p.png", "p.tif", "p.webp", "p.dds"])
 def test_straight_alpha_leaves_the_colours_alone_and_is_set_aside_with_a_note(
     tmp_path: Path, rgba: np.ndarray, name: str
 ) -> None:

@@ -444,7 +444,7 @@ def _pick_channels(spec: oiio.ImageSpec, path: Path) -> tuple[list[int], str | N
 
 def _is_premultiplied(kind: str) -> bool:
     """Whether a format's alpha is premultiplied when the file does not say: by the rules of the format."""
-    return kind not in ("jpegxl", "webp", "png", "gif", "psd", "bmp", "ico", "targa", "jpeg2000")
+    return kind not in ("jpegxl", "webp", "png", "gif", "psd", "bmp", "ico", "targa", "jpeg2000", "dds")
 
 
 def _is_converted(spec: oiio.ImageSpec, kind: str) -> bool:
