@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mematte.image import Picture, as_picture, linear_to_srgb, read_picture
+from mematte.image import Picture, as_picture, linear_to_srgb, read_picture, write_picture
 
 
 def psd(path: Path, planes: np.ndarray) -> Path:
@@ -230,6 +230,34 @@ def test_the_icc_profile_is_kept(tmp_path: Path, rgb: np.ndarray, profile: bytes
     Image.fromarray(rgb).save(tmp_path / f"p{suffix}", icc_profile=profile)
     assert read_picture(tmp_path / f"p{suffix}").metadata.icc_profile == profile
     assert as_picture(Image.open(tmp_path / f"p{suffix}")).metadata.icc_profile == profile
+
+
+@pytest.mark.parametrize(
+    ("at", "bytes_there"),
+    [(0, b"\0\0\xff\xff"), (8, b"\x09"), (20, b"Luv "), (36, b"none"), (64, b"\0\0\0\x07"), (68, bytes(12)),
+     (128, b"\xff\xff\xff\xff"), (136, b"\xff\xff\xff\0"), (300, None), (20, None)],
+)  # fmt: skip
+def test_a_damaged_icc_profile_is_left_out_and_said(
+    tmp_path: Path, rgb: np.ndarray, profile: bytes, at: int, bytes_there: bytes | None
+) -> None:
+    """Or else the libraries of PNG and JPEG XL would refuse it, and the result with it."""
+    whole = profile[:at] + (b"" if bytes_there is None else bytes_there + profile[at + len(bytes_there) :])
+    Image.fromarray(rgb).save(tmp_path / "p.tif", icc_profile=whole)
+
+    picture = read_picture(tmp_path / "p.tif")
+    by_pil = as_picture(Image.open(tmp_path / "p.tif"))
+
+    assert picture.metadata.icc_profile is by_pil.metadata.icc_profile is None
+    assert picture.notes == by_pil.notes == ("its ICC profile is damaged and left out",)
+    for suffix in (".png", ".jxl"):
+        write_picture(tmp_path / f"c{suffix}", picture.values(), like=picture)
+
+
+def test_what_lies_behind_an_icc_profile_is_no_part_of_it(
+    tmp_path: Path, rgb: np.ndarray, profile: bytes
+) -> None:
+    Image.fromarray(rgb).save(tmp_path / "p.tif", icc_profile=profile + bytes(5))
+    assert read_picture(tmp_path / "p.tif").metadata.icc_profile == profile
 
 
 def test_a_cmyk_jpeg_is_converted_and_its_profile_is_not_kept(tmp_path: Path, profile: bytes) -> None:

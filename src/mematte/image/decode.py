@@ -21,7 +21,7 @@ from mematte.image.bands import row_bands
 from mematte.image.closing import Closing
 from mematte.image.color import as_float
 from mematte.image.jpeg import has_end, is_progressive_jpeg
-from mematte.image.metadata import from_spec
+from mematte.image.metadata import from_spec, profile_in, profile_note
 from mematte.image.picture import PixelArray
 from mematte.image.png import check_png, is_interlaced_png
 
@@ -240,7 +240,7 @@ class Decoder(Closing):
         _check_promise(spec, kind, self.path)
         if self.decodes_whole:
             self.check_fits(int(spec.pixel_bytes(True)))
-        notes = [frames_note or self._count_note(), layer_note]
+        notes = [frames_note or self._count_note(), layer_note, profile_note(profile_in(spec))]
         if "CMYK" in (spec.get_string_attribute(f"{name}:ColorSpace") for name in ("jpeg", "tiff", "psd")):
             notes.append("CMYK, converted to RGB by formula, without its profile")
         self.notes = tuple(note for note in notes if note)
