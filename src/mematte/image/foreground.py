@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
+from typing import Any
 
 import numpy as np
 
@@ -69,8 +70,9 @@ def _alone() -> AbstractContextManager[object]:
     """
     import numba
 
+    library: Any = numba  # its types leave this out
     try:
-        is_safe = numba.threading_layer() != "workqueue"
+        is_safe = library.threading_layer() != "workqueue"
     except ValueError:  # no loop has run yet
         is_safe = False
     return nullcontext() if is_safe else _one_at_a_time
