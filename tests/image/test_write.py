@@ -303,6 +303,15 @@ def test_large_pictures_are_written_in_bands_that_join(
         np.testing.assert_allclose(raw(tmp_path / f"c{suffix}")[..., 3], alpha, atol=0.002)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".exr", ".webp", ".jxl"])
+@pytest.mark.parametrize("size", [(1, 1), (5, 6), (200, 300)])
+def test_a_flat_picture_is_written_however_few_bytes_it_takes(
+    tmp_path: Path, suffix: str, size: tuple[int, int]
+) -> None:
+    write_alpha(tmp_path / f"a{suffix}", np.ones(size, np.float32))
+    np.testing.assert_array_equal(read_picture(tmp_path / f"a{suffix}").values(), np.ones((*size, 3)))
+
+
 def test_light_beyond_the_range_of_half_does_not_become_infinite(tmp_path: Path) -> None:
     write_picture(tmp_path / "sun.exr", np.full((4, 4, 3), 1e6, np.float32), linear=True)
     np.testing.assert_array_equal(read_picture(tmp_path / "sun.exr").pixels, 65504)
