@@ -342,7 +342,8 @@ def test_enlarged_crops_are_what_the_engine_makes_of_crops_half_as_large(folders
 
     made = crops.enlarged(small)
 
-    shown, trimap = scene.enlarged(Picture(small.image, False), Trimap(small.trimap), 2)
+    shown = scene.enlarged_picture(Picture(small.image, False), 2)
+    trimap = scene.enlarged_trimap(Trimap(small.trimap), 2)
     assert np.abs(made.image / 255 - shown.pixels).max() < 1.01 / 255  # crops are bytes, and rounded to them
     np.testing.assert_array_equal(made.trimap, trimap.levels)
     assert made.alpha.shape == (96, 96)

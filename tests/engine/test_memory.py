@@ -74,6 +74,27 @@ def test_a_peak_is_seen_and_can_be_forgotten() -> None:
     assert peak_process_bytes() < before + 100_000_000
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_files_that_a_container_keeps_in_memory_are_free(tmp_path, monkeypatch, version) -> None:
+    """Whoever has read a large file would seem to have nothing left."""
+    prefix, names = ("", ("memory.max", "memory.current"))
+    if version == 1:
+        prefix, names = "total_", ("memory.limit_in_bytes", "memory.usage_in_bytes")
+    (tmp_path / names[0]).write_text("900000000\n")
+    (tmp_path / names[1]).write_text("880000000\n")
+    (tmp_path / "memory.stat").write_text(
+        f"anon 100\nactive_file 1\n{prefix}active_file 300000000\n{prefix}inactive_file 400000000\n"
+    )
+    monkeypatch.setattr("mematte.engine.memory._CONTAINERS", ((tmp_path, *names),))
+
+    assert total_bytes(CPU) == 900_000_000
+    assert free_bytes(CPU) == 720_000_000
+    (tmp_path / "memory.stat").unlink()
+    assert free_bytes(CPU) == 20_000_000
+    (tmp_path / names[0]).write_text("max\n")
+    assert free_bytes(CPU) > 20_000_000
+
+
 @pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="known of Linux alone: pages only read take none"
 )

@@ -144,6 +144,19 @@ def test_the_unknown_region_is_outlined_and_nothing_else_changes(zoom) -> None:
     assert (drawn[~near] == plain[~near]).all()
 
 
+def test_a_panel_of_several_bands_may_be_larger_than_the_trimap() -> None:
+    """2 million pixels are a band, and the second begins in the middle of a row of the trimap."""
+    report, levels = report_for((37, 303)), np.full((37, 303), 255, np.uint8)
+    levels[31] = 128
+
+    drawn = overlay(
+        Picture(picture(37, 303)), routing_for(report), report, size=(1238, 1820), trimap=Trimap(levels)
+    )
+
+    rows = np.flatnonzero((drawn[:, 900] == 255).all(axis=1))
+    assert rows.tolist() == [-(-31 * 1238 // 37), -(-32 * 1238 // 37) - 1]
+
+
 def test_a_single_unknown_pixel_of_a_large_photo_is_not_lost() -> None:
     levels = np.zeros((2400, 40), np.uint8)
     levels[1001, 21] = 128

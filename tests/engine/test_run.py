@@ -352,6 +352,17 @@ def test_threads_take_turns_within_a_budget(weights) -> None:
     assert changes == 2, "each is done before the next one is planned"
 
 
+def test_a_picture_that_does_not_fit_is_not_enlarged_before_it_is_refused(weights, monkeypatch) -> None:
+    def resize(*_: object, **__: object) -> None:
+        raise AssertionError("enlarged")
+
+    monkeypatch.setattr("mematte.engine.scene.cv2.resize", resize)
+    engine = Engine(weights, device="cpu", memory="1MB", enlarge=3)
+
+    with pytest.raises(BudgetError):
+        engine(picture(100, 200), banded_trimap(100, 200))
+
+
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
 def test_an_engine_is_not_copied(weights, duplicate) -> None:
     with pytest.raises(InputError, match="Load one in each process; threads may share one"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mematte.engine.scene import Scene, enlarged
+from mematte.engine.scene import Scene, enlarged_picture
 from mematte.image import Picture, Trimap
 from mematte.image.color import srgb_to_linear
 from mematte.image.picture import displayed
@@ -51,12 +51,12 @@ def test_beyond_the_picture_is_what_the_weights_ask_for(size, padding, mode, car
 
 @pytest.mark.parametrize("factor", [2, 3])
 def test_what_is_enlarged_does_not_depend_on_how_it_is_stored(factor) -> None:
-    pixels, trimap = picture(30, 40), Trimap(banded_trimap(30, 40))
+    pixels = picture(30, 40)
     light = srgb_to_linear(pixels / np.float32(255))
     bright = np.where(pixels == 255, np.float32(60), light)  # highlights that the network sees as white
 
     from_bytes, *others = (
-        displayed(enlarged(photo, trimap, factor)[0].pixels, False)
+        displayed(enlarged_picture(photo, factor).pixels, False)
         for photo in (
             Picture(pixels),
             Picture(pixels.astype(np.uint16) * 257),

@@ -8,9 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mematte.engine import Engine, Results, job_of_files, matte_to_files
+from mematte.engine import Engine, Results, job_of_files, matte_to_files, plan_in_memory
 from mematte.errors import BudgetError, ImageFileError, SizeMismatchError
-from mematte.image import open_picture, open_trimap, read_picture, write_picture, write_trimap
+from mematte.image import (
+    Picture,
+    default_bits,
+    encoder_bytes,
+    open_picture,
+    open_trimap,
+    read_picture,
+    write_picture,
+    write_trimap,
+)
 
 from .test_run import banded_trimap, cut_into, picture
 
@@ -111,6 +120,22 @@ def test_files_need_less_than_pictures_in_memory(engine, files) -> None:
     assert bare.row_bytes == 310 * (2 * 3 + 2)
     assert not bare.colours_bytes
     assert coloured.colours_bytes > 100_000_000
+
+
+@pytest.mark.parametrize("suffix", [".jxl", ".webp"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_encoders_that_hold_all_of_a_file_are_planned_as_deep_as_it_will_be(engine, suffix, dtype) -> None:
+    photo = Picture(np.zeros((3000, 4000, 3), dtype))
+    alpha, plain = Path(f"alpha{suffix}"), Path("alpha.png")
+    takes = encoder_bytes(alpha, "alpha", photo.size, default_bits(alpha, photo))
+    assert takes > 70_000_000
+
+    beside = [job_of_files(engine, photo, None, Results(path)).beside_bytes for path in (alpha, plain)]
+    whole = plan_in_memory(engine, photo, None, Results(alpha))
+
+    assert beside[0] - beside[1] == pytest.approx(takes, rel=0.01)
+    assert whole is not None
+    assert whole.job.colours_bytes == takes
 
 
 def test_a_budget_below_the_least_is_refused_by_name(weights, files, tmp_path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import OpenImageIO as oiio  # noqa: N813
 import pytest
 from PIL import Image
 
@@ -48,6 +49,14 @@ def cut(path: Path, share: float) -> Path:
     return path
 
 
+def odd(path: Path) -> Path:
+    """A JPEG with bytes of no meaning after its first segment, and a thumbnail's end in another."""
+    data = path.read_bytes()
+    after = 4 + int.from_bytes(data[4:6], "big")
+    thumbnail = b"\xff\xe1\x00\x08\xff\xda\xff\xd9\x00\x00"
+    return holding(path, data[:after] + b"\0\1\2" + thumbnail + data[after:])
+
+
 def flipped(path: Path, share: float) -> Path:
     data = bytearray(path.read_bytes())
     data[int(len(data) * share)] ^= 0xFF
@@ -78,6 +87,21 @@ def huge_png(path: Path) -> Path:
     )
 
 
+def deep_exr(path: Path) -> Path:
+    """One sample in each of 8x8 pixels, as renderers write them."""
+    spec = oiio.ImageSpec(8, 8, 5, "half")
+    spec.channelnames, spec.deep = ("R", "G", "B", "A", "Z"), True
+    samples = oiio.DeepData()
+    samples.init(spec)
+    for pixel in range(64):
+        samples.set_samples(pixel, 1)
+    writer = oiio.ImageOutput.create(str(path))
+    assert writer.open(str(path), spec), writer.geterror()
+    assert writer.write_deep_image(samples), writer.geterror()
+    assert writer.close()
+    return path
+
+
 FILES: dict[str, Case] = {
     "missing": (ImageFileError, "no.png does not exist", lambda t: read_picture(t / "no.png")),
     "folder": (ImageFileError, "is a folder, not a picture", lambda t: read_picture(t)),
@@ -95,6 +119,7 @@ FILES: dict[str, Case] = {
     "png without end": (ImageFileError, "before its last chunk", lambda t: read_picture(holding(t / "p.png", saved(t, "q.png").read_bytes()[:-12]))),
     "damaged png": (ImageFileError, "checksum of a IDAT chunk is wrong", lambda t: read_picture(flipped(saved(t, "p.png"), 0.5))),
     "truncated jpeg": (ImageFileError, "damaged or truncated .*[Pp]remature end", lambda t: read_picture(cut(saved(t, "p.jpg"), 0.7))),
+    "truncated jpeg with odd bytes": (ImageFileError, "damaged or truncated .its end is missing", lambda t: read_picture(cut(odd(saved(t, "p.jpg")), 0.7))),
     "jpeg header only": (ImageFileError, "truncated", lambda t: read_picture(cut(saved(t, "p.jpg"), 0.05))),
     "truncated tiff": (ImageFileError, "damaged or truncated", lambda t: read_picture(cut(saved(t, "p.tif"), 0.7))),
     "truncated webp": (ImageFileError, "damaged or truncated", lambda t: read_picture(cut(saved(t, "p.webp", lossless=True), 0.7))),
@@ -102,9 +127,16 @@ FILES: dict[str, Case] = {
     "heic": (ImageFileError, "HEIF/AVIF pictures cannot be read. Convert", lambda t: read_picture(holding(t / "p.HEIC", b"ftyp"))),
     "camera raw": (ImageFileError, "camera raw files cannot be read", lambda t: read_picture(saved(t, "p.tif").rename(t / "p.dng"))),
     "film": (ImageFileError, "films cannot be read", lambda t: read_picture(holding(t / "p.mov", b"moov"))),
+    "deep exr": (ImageFileError, "p.exr is deep: .* Flatten it first", lambda t: read_picture(deep_exr(t / "p.exr"))),
     "too many pixels": (ImageFileError, "is 80x60 px, 0.0 megapixels.*--max-pixels", lambda t: read_picture(saved(t, "p.png"), max_pixels=4799)),
     "huge header": (ImageFileError, "claims a 10299 MB image from a", lambda t: read_picture(huge_png(t / "p.png"))),
 }  # fmt: skip
+
+
+def closed(image: Image.Image) -> Image.Image:
+    image.close()
+    return image
+
 
 ARRAYS: dict[str, Case] = {
     "bool photo": (InputError, r"not bool. Use array.astype\(numpy.uint8\) \* 255", lambda _: as_picture(np.zeros((4, 4), bool))),
@@ -125,6 +157,7 @@ ARRAYS: dict[str, Case] = {
     "a list": (InputError, "this is builtins.list", lambda _: as_picture([[1, 2], [3, 4]])),
     "nothing": (InputError, "this is builtins.NoneType", lambda _: as_picture(None)),
     "truncated pil": (ImageFileError, "a PIL image, cannot be loaded", lambda t: as_picture(Image.open(io.BytesIO(cut(saved(t, "p.jpg"), 0.5).read_bytes())))),
+    "closed pil": (ImageFileError, "a PIL image, cannot be loaded: Operation on closed image", lambda _: as_picture(closed(Image.fromarray(NOISE)))),
     "pil beyond 16 bits": (InputError, "mode I with values beyond 16 bits", lambda _: as_picture(Image.fromarray(np.full((4, 4), 70000, np.int32)))),
 }  # fmt: skip
 
@@ -147,6 +180,7 @@ TRIMAPS: dict[str, Case] = {
     "full mask": (TrimapError, "The mask is full: its lowest value is 1.00", lambda _: trimap_from_mask(np.ones((9, 9), bool))),
     "mask of 0 and 1": (TrimapError, r"The mask seems to hold labels.*mask.astype\(bool\)", lambda _: as_mask(np.eye(4, dtype=np.uint8))),
     "coloured mask": (TrimapError, "The mask is coloured.*A cut-out with an alpha channel is a mask too", lambda _: as_mask(NOISE)),
+    "radius that is no number": (InputError, "radius must be 0 px or more, not nan", lambda _: trimap_from_mask(np.eye(4, dtype=bool), float("nan"))),
     "negative radius": (InputError, "radius must be 0 px or more, not -1", lambda _: trimap_from_mask(np.eye(4, dtype=bool), -1)),
 }  # fmt: skip
 
@@ -181,6 +215,8 @@ OUTPUTS: dict[str, Case] = {
     "foreground of another size": (InputError, "one size; these are 4x5x3 and 5x4", lambda _: estimate_foreground(FLOATS, np.zeros((5, 4), np.float32))),
     "tiny tile": (InputError, "at least 64, not 8", lambda _: estimate_foreground(FLOATS, FLOATS[..., 0], whole_px=8)),
     "composite of another size": (InputError, "one size; these are 4x5x3 and 5x4", lambda _: composite(FLOATS, np.zeros((5, 4), np.float32), (0, 0, 0))),
+    "int64 background": (InputError, r"background must be uint8, uint16 or float in \[0, 1\], not int64", lambda _: composite(FLOATS, FLOATS[..., 0], np.zeros((4, 5, 3), np.int64))),
+    "background of 255": (InputError, r"float background must be display-referred in \[0, 1\]", lambda _: composite(FLOATS, FLOATS[..., 0], np.full((4, 5, 3), 255.0))),
     "grey background": (InputError, "background must be .*, not 4x5", lambda _: composite(FLOATS, FLOATS[..., 0], np.zeros((4, 5), np.uint8))),
 }  # fmt: skip
 

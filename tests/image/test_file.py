@@ -59,6 +59,7 @@ FILES: dict[str, Any] = {
     "tiff one strip": (lambda store, _, p: store("p.tif", p[..., :3], "uint8", compression="zip", tiff__RowsPerStrip=HEIGHT), True),
     "tiff strips of 100": (lambda store, _, p: store("p.tif", p[..., :3], "uint8", compression="lzw", tiff__RowsPerStrip=100), True),
     "tiff planar": (lambda store, _, p: store("p.tif", p[..., :3], "uint8", planarconfig="separate", compression="zip"), True),
+    "tiff planar one strip": (lambda _, f, p: in_planes(f / "p.tif", p[..., :3]), True),
     "tiff 16": (lambda store, _, p: store("p.tif", p[..., :3].astype(np.uint16) * 250, "uint16"), True),
     "tiff float": (lambda store, _, p: store("p.tif", p[..., :3] / np.float32(99), "float"), True),
     "tiff premultiplied": (lambda store, _, p: store("p.tif", p, "uint8"), True),
@@ -67,6 +68,8 @@ FILES: dict[str, Any] = {
     "tiff tiles planar": (lambda _, f, p: tiled(f / "p.tif", p[..., :3], "uint8", 64, planarconfig="separate"), True),
     "bigtiff": (lambda store, _, p: store("p.tif", p[..., :3], "uint8", tiff__bigtiff=1), True),
     "tiff jpeg": (lambda _, f, p: saved(f, "p.tif", Image.fromarray(p[..., :3]), compression="jpeg"), True),
+    "tiff jpeg grey": (lambda _, f, p: saved(f, "p.tif", Image.fromarray(p[..., 0]), compression="jpeg"), False),
+    "tiff jpeg ycbcr": (lambda _, f, p: saved(f, "p.tif", Image.fromarray(p[..., :3]).convert("YCbCr"), compression="jpeg"), False),
     "exr half": (lambda store, _, p: store("p.exr", p[..., :3] / np.float32(99), "half", compression="zip"), True),
     "exr rgba": (lambda store, _, p: store("p.exr", p / np.float32(255), "half", compression="piz"), True),
     "exr dwab": (lambda store, _, p: store("p.exr", p[..., :3] / np.float32(99), "half", compression="dwab"), True),
@@ -120,6 +123,28 @@ def interlaced(path: Path, pixels: np.ndarray) -> Path:
         + chunk(b"IDAT", zlib.compress(rows))
         + chunk(b"IEND", b"")
     )
+    return path
+
+
+def in_planes(path: Path, pixels: np.ndarray) -> Path:
+    """A TIFF of one compressed strip per channel, by the format's definition: OpenImageIO writes rows."""
+    height, width, channels = pixels.shape
+    strips = [zlib.compress(np.ascontiguousarray(pixels[..., channel])) for channel in range(channels)]
+    lengths = [len(strip) for strip in strips]
+    starts = [8 + sum(lengths[:channel]) for channel in range(channels)]
+    entries = [
+        (256, [width]), (257, [height]), (258, [8] * channels), (259, [8]), (262, [2]), (273, starts),
+        (277, [channels]), (278, [height]), (279, lengths), (284, [2]),
+    ]  # fmt: skip
+    at = 8 + sum(lengths)
+    after, directory = at + 2 + 12 * len(entries) + 4, struct.pack("<H", len(entries))
+    beyond = b""
+    for tag, values in entries:
+        data = struct.pack(f"<{len(values)}I", *values)
+        directory += struct.pack("<HHI", tag, 4, len(values))
+        directory += data if len(data) == 4 else struct.pack("<I", after + len(beyond))
+        beyond += data if len(data) > 4 else b""
+    path.write_bytes(struct.pack("<2sHI", b"II", 42, at) + b"".join(strips) + directory + bytes(4) + beyond)
     return path
 
 
@@ -187,8 +212,9 @@ def test_going_back_by_a_halo_decodes_nothing_again(
     assert sum(stop - start for start, stop in decoded) == HEIGHT
 
 
-def test_what_is_handed_out_cannot_spoil_what_is_kept(store: Any, photo: np.ndarray) -> None:
-    path = store("p.exr", photo[..., :3] / np.float32(255), "float")
+@pytest.mark.parametrize("window", [{}, {"x": 9}])
+def test_what_is_handed_out_cannot_spoil_what_is_kept(store: Any, photo: np.ndarray, window: Any) -> None:
+    path = store("p.exr", photo[..., :3] / np.float32(255), "float", **window)
     with open_picture(path) as picture:
         first = picture.values(slice(0, 9))
         first *= 0
@@ -197,8 +223,10 @@ def test_what_is_handed_out_cannot_spoil_what_is_kept(store: Any, photo: np.ndar
             picture.stored(slice(0, 9))[:] = 0
 
 
-def test_a_closed_file_and_a_step_are_refused(store: Any, photo: np.ndarray) -> None:
-    picture = open_picture(store("p.png", photo[..., :3], "uint8"))
+@pytest.mark.parametrize("header", [{}, {"Orientation": 3}])
+def test_a_closed_file_and_a_step_are_refused(store: Any, photo: np.ndarray, header: Any) -> None:
+    picture = open_picture(store("p.tif", photo[..., :3], "uint8", **header))
+    assert picture.streams == (not header)
     with picture, pytest.raises(InputError, match="not with a step of 2"):
         picture.stored(slice(0, 9, 2))
     with pytest.raises(InputError, match="is closed; no more rows"):

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -57,3 +61,29 @@ def test_without_foreground_there_is_still_a_colour_and_inputs_are_not_changed()
 def test_a_single_pixel_keeps_its_colour() -> None:
     image = np.array([[[0.2, 0.5, 0.9]]], np.float32)
     np.testing.assert_array_equal(estimate_foreground(image, np.array([[0.5]], np.float32)), image)
+
+
+def test_threads_may_estimate_at_once_whatever_numba_runs_on() -> None:
+    """Its own threads, where there is neither OpenMP nor TBB, end the process that two ask at once."""
+    program = """
+from concurrent.futures import ThreadPoolExecutor
+import numba
+import os
+import subprocess
+import sys
+
+import numpy as np
+from mematte.image import estimate_foreground
+
+image, alpha = np.ones((300, 300, 3), np.float32), np.full((300, 300), 0.5, np.float32)
+with ThreadPoolExecutor(4) as pool:
+    list(pool.map(lambda _: estimate_foreground(image, alpha), range(200)))
+print(numba.threading_layer())
+"""
+    settings = {"NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": "4"}
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **settings}, capture_output=True, text=True
+    )
+
+    assert (done.returncode, done.stdout) == (0, "workqueue\n"), done.stderr[-2000:]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mematte.image import Picture, as_picture, linear_to_srgb, read_picture
+from mematte.image import Picture, as_picture, linear_to_srgb, read_picture, write_picture
 
 
 def psd(path: Path, planes: np.ndarray) -> Path:
@@ -84,7 +84,7 @@ def test_photoshop_files_are_read(tmp_path: Path, rgb: np.ndarray, dtype: type) 
     np.testing.assert_array_equal(picture.pixels, stored)
 
 
-@pytest.mark.parametrize("name", ["p.png", "p.tif", "p.webp"])
+@pytest.mark.parametrize("name", ["p.png", "p.tif", "p.webp", "p.dds"])
 def test_straight_alpha_leaves_the_colours_alone_and_is_set_aside_with_a_note(
     tmp_path: Path, rgba: np.ndarray, name: str
 ) -> None:
@@ -128,6 +128,12 @@ def test_where_premultiplied_alpha_is_zero_the_colour_stays_what_it_was(store: A
     glow = np.full((4, 4, 4), 0.5, np.float32)
     glow[..., 3] = 0  # fire: light without cover
     np.testing.assert_array_equal(read_picture(store("fire.exr", glow, "float")).pixels, 0.5)
+
+
+def test_a_cover_so_small_that_nothing_can_be_divided_by_it_makes_no_infinite_colours(store: Any) -> None:
+    dust = np.full((4, 4, 4), 3, np.float32)
+    dust[..., 3] = 1e-40
+    np.testing.assert_array_equal(read_picture(store("dust.exr", dust, "float")).pixels, 3)
 
 
 def test_an_opaque_alpha_channel_says_nothing(tmp_path: Path, rgb: np.ndarray) -> None:
@@ -180,11 +186,78 @@ def test_the_exif_orientation_is_applied_once(tmp_path: Path, orientation: int, 
         assert picture.pixels.flags.c_contiguous
 
 
+@pytest.mark.parametrize("mode", ["L", "YCbCr", "RGBA"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_tiffs_that_libtiff_converts_are_turned_once_and_straight(
+    tmp_path: Path, orientation: int, mode: str
+) -> None:
+    """libtiff flips them where it makes 8-bit RGBA of them, and premultiplies."""
+    from PIL import ImageOps, TiffImagePlugin
+
+    pixels = np.zeros((16, 24, 4), np.uint8)
+    pixels[:8, :8], pixels[:8, 16:], pixels[8:, :8] = (255, 0, 0, 0), (0, 255, 0, 0), (0, 0, 255, 0)
+    pixels[..., 3] = 130
+    header = TiffImagePlugin.ImageFileDirectory_v2()
+    header[0x0112] = orientation
+    source = Image.fromarray(pixels)
+    source = source if mode == "RGBA" else source.convert("RGB").convert(mode)
+    source.save(tmp_path / "p.tif", tiffinfo=header, compression="jpeg", quality=100)
+    source.getexif()[0x0112] = orientation
+    expected = np.asarray(ImageOps.exif_transpose(source).convert("RGB")).astype(int)
+
+    picture = read_picture(tmp_path / "p.tif")
+
+    assert picture.pixels.shape == expected.shape
+    assert np.abs(picture.pixels.astype(int) - expected).max() < 60  # JPEG
+    assert picture.has_alpha == (mode == "RGBA")
+
+
+def test_in_a_tiff_of_16_bits_white_may_be_zero(tmp_path: Path, rgb: np.ndarray) -> None:
+    grey = rgb[..., 0].astype(np.uint16) * 250
+    Image.fromarray(grey).save(tmp_path / "p.tif")
+    data = (tmp_path / "p.tif").read_bytes()
+    black_is_zero, white_is_zero = (struct.pack("<HHIHH", 262, 3, 1, value, 0) for value in (1, 0))
+    assert data.count(black_is_zero) == 1
+    (tmp_path / "p.tif").write_bytes(data.replace(black_is_zero, white_is_zero))
+
+    picture = read_picture(tmp_path / "p.tif")
+
+    np.testing.assert_array_equal(picture.pixels, (65535 - grey)[..., None].repeat(3, 2))
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
 def test_the_icc_profile_is_kept(tmp_path: Path, rgb: np.ndarray, profile: bytes, suffix: str) -> None:
     Image.fromarray(rgb).save(tmp_path / f"p{suffix}", icc_profile=profile)
     assert read_picture(tmp_path / f"p{suffix}").metadata.icc_profile == profile
     assert as_picture(Image.open(tmp_path / f"p{suffix}")).metadata.icc_profile == profile
+
+
+@pytest.mark.parametrize(
+    ("at", "bytes_there"),
+    [(0, b"\0\0\xff\xff"), (8, b"\x09"), (20, b"Luv "), (36, b"none"), (64, b"\0\0\0\x07"), (68, bytes(12)),
+     (128, b"\xff\xff\xff\xff"), (136, b"\xff\xff\xff\0"), (300, None), (20, None)],
+)  # fmt: skip
+def test_a_damaged_icc_profile_is_left_out_and_said(
+    tmp_path: Path, rgb: np.ndarray, profile: bytes, at: int, bytes_there: bytes | None
+) -> None:
+    """Or else the libraries of PNG and JPEG XL would refuse it, and the result with it."""
+    whole = profile[:at] + (b"" if bytes_there is None else bytes_there + profile[at + len(bytes_there) :])
+    Image.fromarray(rgb).save(tmp_path / "p.tif", icc_profile=whole)
+
+    picture = read_picture(tmp_path / "p.tif")
+    by_pil = as_picture(Image.open(tmp_path / "p.tif"))
+
+    assert picture.metadata.icc_profile is by_pil.metadata.icc_profile is None
+    assert picture.notes == by_pil.notes == ("its ICC profile is damaged and left out",)
+    for suffix in (".png", ".jxl"):
+        write_picture(tmp_path / f"c{suffix}", picture.values(), like=picture)
+
+
+def test_what_lies_behind_an_icc_profile_is_no_part_of_it(
+    tmp_path: Path, rgb: np.ndarray, profile: bytes
+) -> None:
+    Image.fromarray(rgb).save(tmp_path / "p.tif", icc_profile=profile + bytes(5))
+    assert read_picture(tmp_path / "p.tif").metadata.icc_profile == profile
 
 
 def test_a_cmyk_jpeg_is_converted_and_its_profile_is_not_kept(tmp_path: Path, profile: bytes) -> None:
@@ -303,8 +376,15 @@ def test_a_picture_is_passed_through(rgb: np.ndarray) -> None:
 def test_a_jpeg_that_is_odd_but_whole_is_read(tmp_path: Path, rgb: np.ndarray) -> None:
     Image.fromarray(rgb).save(tmp_path / "p.jpg")
     data = (tmp_path / "p.jpg").read_bytes()
-    (tmp_path / "odd.jpg").write_bytes(data[:-2] + b"\x00\x01\x02" + data[-2:] + b"trailing bytes")
-    assert read_picture(tmp_path / "odd.jpg").size == (13, 17)
+    after = 4 + int.from_bytes(data[4:6], "big")
+    for name, whole in (
+        ("late", data[:-2] + b"\x00\x01\x02" + data[-2:] + b"trailing bytes"),
+        ("early", data[:after] + b"\x00\x01\xff\x00\x02" + data[after:]),
+    ):
+        (tmp_path / f"{name}.jpg").write_bytes(whole)
+        np.testing.assert_array_equal(
+            read_picture(tmp_path / f"{name}.jpg").pixels, read_picture(tmp_path / "p.jpg").pixels
+        )
 
 
 def test_arrays_of_other_kinds_are_read_as_plain_ones() -> None:

@@ -80,6 +80,16 @@ def test_an_alpha_is_what_was_written(tmp_path: Path, alpha: np.ndarray, suffix:
 
 
 @pytest.mark.parametrize(("suffix", "bits"), EVERY)
+@pytest.mark.parametrize("dtype", [">f4", ">f8", "f8"])
+def test_floats_of_every_kind_and_order_of_bytes_are_written(
+    tmp_path: Path, alpha: np.ndarray, suffix: str, bits: Any, dtype: str
+) -> None:
+    write_alpha(tmp_path / f"a{suffix}", alpha.astype(dtype)[::-1], bits=bits)
+
+    np.testing.assert_allclose(raw(tmp_path / f"a{suffix}")[..., 0], alpha[::-1], atol=TOLERANCE[bits])
+
+
+@pytest.mark.parametrize(("suffix", "bits"), EVERY)
 def test_a_cut_out_is_what_was_written(
     tmp_path: Path, colors: np.ndarray, alpha: np.ndarray, suffix: str, bits: Any
 ) -> None:
@@ -291,6 +301,15 @@ def test_large_pictures_are_written_in_bands_that_join(
     for suffix in (".png", ".tif", ".exr", ".webp", ".jxl"):
         write_cutout(tmp_path / f"c{suffix}", colors, alpha)
         np.testing.assert_allclose(raw(tmp_path / f"c{suffix}")[..., 3], alpha, atol=0.002)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".exr", ".webp", ".jxl"])
+@pytest.mark.parametrize("size", [(1, 1), (5, 6), (200, 300)])
+def test_a_flat_picture_is_written_however_few_bytes_it_takes(
+    tmp_path: Path, suffix: str, size: tuple[int, int]
+) -> None:
+    write_alpha(tmp_path / f"a{suffix}", np.ones(size, np.float32))
+    np.testing.assert_array_equal(read_picture(tmp_path / f"a{suffix}").values(), np.ones((*size, 3)))
 
 
 def test_light_beyond_the_range_of_half_does_not_become_infinite(tmp_path: Path) -> None:

@@ -209,29 +209,42 @@ def _status_bytes(field: str) -> int | None:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), None)
 
 
+# Control groups, version 2 and 1: the folder, and its files for the limit and for what is taken.
+_CONTAINERS = (
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current"),
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
+
+
 def _container_limits() -> list[int]:
-    """Control groups, version 2 and 1: most bytes for this container, where there is a limit."""
-    limits = []
-    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        if (limit := _number_in(file)) is not None and limit < 2**60:
-            limits.append(limit)
-    return limits
+    """Most bytes for this container, where there is a limit."""
+    limits = [_number_in(folder / limit) for folder, limit, _ in _CONTAINERS]
+    return [limit for limit in limits if limit is not None and limit < 2**60]
 
 
 def _left_in_container() -> list[int]:
     left = []
-    for limit, usage in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ):
-        most, taken = _number_in(limit), _number_in(usage)
+    for folder, limit, usage in _CONTAINERS:
+        most, taken = _number_in(folder / limit), _number_in(folder / usage)
         if most is not None and taken is not None and most < 2**60:
-            left.append(max(0, most - taken))
+            left.append(max(0, most - taken + _cached_files_bytes(folder / "memory.stat")))
     return left
 
 
-def _number_in(file: str) -> int | None:
+def _cached_files_bytes(file: Path) -> int:
+    """What a container keeps of files that were read and written: it counts as taken, and goes first."""
     try:
-        return int(Path(file).read_text())
+        found = dict(line.split() for line in file.read_text().splitlines())
+        # Version 1 says for the group alone what version 2 says with all that belongs to it.
+        return sum(
+            int(found.get(f"total_{name}", found.get(name, 0))) for name in ("active_file", "inactive_file")
+        )
+    except (OSError, ValueError):
+        return 0
+
+
+def _number_in(file: Path) -> int | None:
+    try:
+        return int(file.read_text())
     except (OSError, ValueError):
         return None  # "max", or no such group

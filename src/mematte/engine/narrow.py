@@ -141,22 +141,20 @@ def first_look(
         photo: an open file, or a picture in memory.
         trimap: as large.
         scan: of the trimap, by cells of the network's patch.
-        job: for the picture at its own size, which has to fit into the engine's memory too.
+        job: for the picture at its own size.
         seconds: gets the time of "look".
         progress: told how far the work is: "look".
 
     Raises:
-        BudgetError: the memory does not suffice for the picture at its own size.
         ImageFileError, DeviceError, WeightsError: as `Engine`.
     """
     as_it_is = FirstLook(trimap, scan)
     looking = look_job(engine, job)
     if looking is None:
         return as_it_is
-    engine.plan(job, scan.cells)  # what does not fit is said before anything is done
     times = engine.reduction(photo.size)
     try:
-        engine.plan(looking)
+        plan = engine.plan(looking)
     except BudgetError:
         return replace(as_it_is, warnings=(_left_out(engine, photo),))
     with engine.timed(seconds, "look"), freed_blocks_returned():
@@ -164,7 +162,7 @@ def first_look(
         alpha = np.zeros(shown.size, np.float32)
         cells = known.scan(patch_px=scan.patch_px).cells
         half = partial(_half_of, progress)
-        plan, _, notes = engine.estimate(shown, known, cells, looking, alpha, {}, half)
+        plan, _, notes = engine.estimate(plan, shown, known, cells, alpha, {}, half)
         settled = settle(known.levels, alpha)
         del shown, alpha
         release_freed_blocks()

@@ -65,7 +65,7 @@ class Job:
     max_global_tokens: int | None = None  # None: the published cap
     beside_bytes: int = 0  # what the caller will keep meanwhile and does not keep yet, such as the alpha
     row_bytes: int = 0  # what a row of the photo and the trimap take that are read from files in bands
-    colours_bytes: int = 0  # what the foreground's colours take afterwards, where they are wanted
+    colours_bytes: int = 0  # what the foreground's colours take afterwards, if wanted, or else writing
     windows: Windows = "all"  # that are computed
     near: NearWindows | None = field(default=None, compare=False)  # those that are, if not all, where known
 

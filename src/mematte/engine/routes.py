@@ -255,7 +255,10 @@ def _unknown(trimap: TrimapRows, size: tuple[int, int]) -> NDArray[np.bool_]:
     result = np.empty(size, np.bool_)
     for rows in row_bands((size[0], max(size[1], trimap.size[1] * -(-trimap.size[0] // size[0])))):
         top = int(tops[rows.start])
-        bottom = trimap.size[0] if rows.stop == size[0] else max(int(tops[rows.stop]), top + 1)
+        # Of a panel that is larger than the trimap, the next band may begin in the row where this one ends.
+        bottom = (
+            trimap.size[0] if rows.stop == size[0] else int(max(tops[rows.stop], tops[rows.stop - 1] + 1))
+        )
         is_unknown = trimap.level_rows(slice(top, bottom)) == UNKNOWN
         # Where the panel is larger, a start is repeated, and `reduceat` repeats the value.
         by_row = np.logical_or.reduceat(is_unknown, tops[rows] - top, axis=0)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, get_args
@@ -50,7 +51,7 @@ from .narrow import NARROWED_BYTES, FirstLook, first_look, reduction
 from .ordered import order
 from .plan import DEFAULT_MAX_GLOBAL_TOKENS, Job, Plan, make_plan, rows_of_tiles
 from .replay import Recorder, cuda_graphs
-from .scene import Scene, enlarged, reduced
+from .scene import Scene, enlarged_picture, enlarged_trimap, reduced
 from .scope import NearUnknown, Scope
 
 if TYPE_CHECKING:
@@ -246,18 +247,26 @@ class Engine:
         known = as_trimap(trimap, max_pixels=max_pixels)
         factor = self.enlargement(picture.size)
         scan = known.scan(picture.size, patch_px=self.spec.patch)  # its errors name the caller's sizes
-        shown, shown_trimap = enlarged(picture, known, factor)
+        shown_trimap = enlarged_trimap(known, factor)
+        size = shown_trimap.size
         if factor > 1:
-            scan = shown_trimap.scan(shown.size, patch_px=self.spec.patch)
-        alpha = np.zeros(shown.size, np.float32)
-        job = self.job(shown.size, factor, beside_bytes=0 if self._is_gpu else alpha.nbytes)
+            scan = shown_trimap.scan(size, patch_px=self.spec.patch)
+        # Alpha, and the photo where it is enlarged, which is planned before it is there.
+        alpha_bytes, photo_bytes = 4 * math.prod(size), 3 * 4 * math.prod(size) * (factor > 1)
+        beside_bytes = 0 if self._is_gpu else alpha_bytes + photo_bytes
+        job = self.job(size, factor, beside_bytes=beside_bytes)
         seconds: dict[str, float] = {}
         told = progress or (lambda *_: None)
         with self.turn():
             try:
+                plan = self.plan(job, scan.cells)
+                shown, alpha = enlarged_picture(picture, factor), np.zeros(size, np.float32)
+                job = replace(job, beside_bytes=beside_bytes and alpha_bytes)  # the photo is there now
                 look = first_look(self, shown, shown_trimap, scan, job, seconds, told)
+                if look.times > 1:
+                    plan = self.plan(job, look.scan.cells)
                 plan, routings, retries = self.estimate(
-                    shown, look.trimap, look.scan.cells, job, alpha, seconds, told
+                    plan, shown, look.trimap, look.scan.cells, alpha, seconds, told
                 )
             except BudgetError as error:
                 raise BudgetError(picture.size, error.memory, error.least, factor) from None
@@ -268,20 +277,20 @@ class Engine:
 
     def estimate(
         self,
+        plan: Plan,
         photo: Rows,
         trimap: TrimapRows,
         unknown: NDArray[np.bool_],
-        job: Job,
         alpha: NDArray[np.float32],
         seconds: dict[str, float],
         progress: Progress,
     ) -> tuple[Plan, tuple[BlockRouting, ...], tuple[str, ...]]:
-        """Plan a job and execute it in memory; with less memory where the device runs out of it.
+        """Execute a plan in memory; with less of it where the device runs out.
 
         Args:
+            plan: for the photo's size.
             photo, trimap: as they are shown to the network.
             unknown, alpha, seconds, progress: as for `execute`.
-            job: for that size.
 
         Returns:
             The plan that it was done by, what attended, and a note for each retry.
@@ -291,7 +300,7 @@ class Engine:
             scene = Scene(photo, trimap, self.preprocessing, self.precision, self.device)
             return self.execute(plan, scene, unknown, lambda _: None, seconds, progress, alpha)
 
-        return self.with_less_each_time(self.plan(job, unknown), work)
+        return self.with_less_each_time(plan, work)
 
     def report(
         self,

@@ -141,20 +141,24 @@ class Scene:
         alpha[known] = levels[known] == FOREGROUND
 
 
-def enlarged(picture: Picture, trimap: Trimap, factor: int) -> tuple[Picture, Trimap]:
-    """A photo and its trimap at `factor` times their size, so that a hair covers more than one pixel."""
+def enlarged_picture(picture: Picture, factor: int) -> Picture:
+    """A photo at `factor` times its size, so that a hair covers more than one pixel."""
     if factor == 1:
-        return picture, trimap
+        return picture
     size = (factor * picture.size[1], factor * picture.size[0])
     # As the network is shown them, whatever they are stored as: in light, or rounded to bytes, what lies
     # between two pixels would be something else.
     pixels = cv2.resize(displayed(picture.pixels, picture.linear), size, interpolation=cv2.INTER_CUBIC)
-    levels = trimap.levels.repeat(factor, axis=0).repeat(factor, axis=1)
-    return Picture(np.clip(pixels, 0, 1, out=pixels), linear=False), Trimap(levels)
+    return Picture(np.clip(pixels, 0, 1, out=pixels), linear=False)
+
+
+def enlarged_trimap(trimap: Trimap, factor: int) -> Trimap:
+    """The trimap of what `enlarged_picture` gives."""
+    return trimap if factor == 1 else Trimap(trimap.levels.repeat(factor, axis=0).repeat(factor, axis=1))
 
 
 def reduced(alpha: NDArray[np.float32], levels: NDArray[np.uint8], factor: int) -> NDArray[np.float32]:
-    """The alpha of what `enlarged` gave -> (H, W): means over squares, the known pixels exact."""
+    """The alpha of what `enlarged_picture` gave -> (H, W): means over squares, the known pixels exact."""
     if factor == 1:
         return alpha
     height, width = levels.shape

@@ -29,11 +29,13 @@ from mematte.image import (
     alpha_writer,
     blend,
     cutout_writer,
+    default_bits,
     encoder_bytes,
     foreground_bands,
     picture_writer,
 )
 from mematte.image.composite import Color
+from mematte.image.write import Kind
 
 from .device import threads_kept
 from .matte import BlockRouting, Report
@@ -81,19 +83,29 @@ def job_of_files(engine: Engine, photo: Rows, trimap: TrimapRows | None, results
     beside_bytes = sum(
         part.memory_bytes for part in (photo, trimap) if isinstance(part, (PictureFile, TrimapFile))
     )
-    if results.alpha is not None:
-        beside_bytes += encoder_bytes(results.alpha, "alpha", size)
-    for path in results.coloured:
-        beside_bytes += encoder_bytes(path, "cutout" if path == results.cutout else "picture", size)
     return engine.job(
         size,
-        beside_bytes=beside_bytes,
+        beside_bytes=beside_bytes + sum(_encoders_bytes(photo, results)),
         row_bytes=band_row_bytes(size[1], photo.bits) if isinstance(photo, PictureFile) else 0,
         colours_bytes=_banded_colours_bytes(size) if results.coloured else 0,
     )
 
 
-def job_in_memory(engine: Engine, size: tuple[int, int], bits: int, *, coloured: bool = False) -> Job:
+def _encoders_bytes(photo: Rows, results: Results) -> list[int]:
+    """What writing each of the files takes, as deep as the photo."""
+
+    def taken(path: Path, kind: Kind) -> int:
+        return encoder_bytes(path, kind, photo.size, default_bits(path, photo))
+
+    return [
+        *([] if results.alpha is None else [taken(results.alpha, "alpha")]),
+        *(taken(path, "cutout" if path == results.cutout else "picture") for path in results.coloured),
+    ]
+
+
+def job_in_memory(
+    engine: Engine, size: tuple[int, int], bits: int, *, coloured: bool = False, written_bytes: int = 0
+) -> Job:
     """What there is to plan when the photo and all that is made of it stay in memory.
 
     Args:
@@ -101,16 +113,18 @@ def job_in_memory(engine: Engine, size: tuple[int, int], bits: int, *, coloured:
         size: (height, width) of the photo.
         bits: of the photo, per channel.
         coloured: whether the foreground's colours are wanted too.
+        written_bytes: what writing a file takes at most.
     """
     factor, pixels = engine.enlargement(size), math.prod(size)
     shown = factor**2 * pixels
     # The photo, the trimap and alpha; where it is shown enlarged, that is there as well, in float32.
     beside = (3 * bits // 8 + 1 + 4) * pixels + (shown * (3 * 4 + 1 + 4) if factor > 1 else 0)
+    is_cpu = engine.device.type == "cpu"
     return engine.job(
         (factor * size[0], factor * size[1]),
         factor,
-        beside_bytes=beside if engine.device.type == "cpu" else 0,
-        colours_bytes=150_000_000 + 95 * pixels if coloured and engine.device.type == "cpu" else 0,
+        beside_bytes=beside if is_cpu else 0,
+        colours_bytes=max(150_000_000 + 95 * pixels if coloured else 0, written_bytes) if is_cpu else 0,
     )
 
 
@@ -130,7 +144,13 @@ def plan_in_memory(engine: Engine, photo: Rows, trimap: TrimapRows | None, resul
 
     Args: as for `job_of_files`.
     """
-    at_once = job_in_memory(engine, photo.size, photo.bits, coloured=bool(results.coloured))
+    at_once = job_in_memory(
+        engine,
+        photo.size,
+        photo.bits,
+        coloured=bool(results.coloured),
+        written_bytes=max(_encoders_bytes(photo, results), default=0),
+    )
     return plan_at_once(engine, at_once, job_of_files(engine, photo, trimap, results))
 
 
@@ -201,9 +221,11 @@ def matte_to_files(
         return routings
 
     with engine.turn():
+        plan = engine.plan(job, scan.cells)
         look = first_look(engine, photo, trimap, scan, job, seconds, progress)
-        first = engine.plan(job, look.scan.cells)
-        plan, routings, retries = engine.with_less_each_time(first, partial(work, look))
+        if look.times > 1:
+            plan = engine.plan(job, look.scan.cells)
+        plan, routings, retries = engine.with_less_each_time(plan, partial(work, look))
     notes = (*photo.notes, *trimap.notes, *look.notes, *retries)
     report = engine.report(plan, scan, look, routings, seconds, notes)
     return replace(report, warnings=(*report.warnings, *_not_enlarged(engine, photo))), routings

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from mematte.errors import InputError
 from mematte.image.bands import row_bands, span_of
 from mematte.image.color import FloatArray, as_float, linear_to_srgb, srgb_to_linear
-from mematte.image.picture import Picture, Rows
+from mematte.image.picture import Rows
+from mematte.image.read import as_picture
 
 Color = tuple[float, float, float]
 
@@ -138,7 +139,7 @@ class Backdrop:
             if background.ndim != 3 or background.shape[2] != 3 or 0 in background.shape:
                 shape = "x".join(map(str, background.shape))
                 raise InputError(f"A background must be (height, width, 3), not {shape}.")
-            background = Picture(background)
+            background = as_picture(background, role="background")
         self._picture: Rows = background
         height, width = self._picture.size
         scale = max(size[0] / height, size[1] / width)

@@ -20,8 +20,8 @@ from mematte.errors import ImageFileError
 from mematte.image.bands import row_bands
 from mematte.image.closing import Closing
 from mematte.image.color import as_float
-from mematte.image.jpeg import is_progressive_jpeg
-from mematte.image.metadata import from_spec
+from mematte.image.jpeg import has_end, is_progressive_jpeg
+from mematte.image.metadata import from_spec, profile_in, profile_note
 from mematte.image.picture import PixelArray
 from mematte.image.png import check_png, is_interlaced_png
 
@@ -55,6 +55,12 @@ _OTHER_WHOLE_DECODERS = 1.5  # Photoshop, Targa, PNM and what else there is
 _SINGLE = frozenset(
     ["png", "jpeg", "jpegxl", "jpeg2000", "bmp", "dpx", "cineon", "sgi", "hdr", "pnm", "targa"]
 )
+
+# TIFF's photometric interpretations that OpenImageIO has libtiff turn into RGB: YCbCr, three kinds of Lab,
+# and two of logarithms.
+_CONVERTED_TIFFS = (6, 8, 9, 10, 32844, 32845)
+# Orientation -> what is left of it where libtiff has done its flips. It leaves the turning out.
+_LEFT_TO_TURN = {2: 1, 3: 1, 4: 1, 6: 7, 7: 5, 8: 7}
 
 _EXR_CHUNK_ROWS = {"none": 1, "rle": 1, "zips": 1, "zip": 16, "pxr24": 16, "dwaa": 32, "dwab": 256}
 
@@ -127,11 +133,16 @@ class Decoder(Closing):
         else:
             raw = reader.read_scanlines(spec.y + start, spec.y + stop, 0, first, last + 1, self.dtype)
         problem = complaint_of(reader)
-        if raw is None or (problem and not any(text in problem for text in _HARMLESS)):
+        is_harmless = any(text in problem for text in _HARMLESS)
+        if is_harmless and self.kind == "jpeg" and not has_end(self.path):
+            is_harmless, problem = False, "its end is missing"
+        if raw is None or (problem and not is_harmless):
             raise ImageFileError(
                 f"{self.path} is damaged or truncated ({problem or 'no pixels could be read'})."
             )
         raw = raw.reshape(stop - start, self.stored_size[1], -1)
+        if self._is_negative:
+            raw[..., self._channels[0] - first] ^= 0xFFFF
         if self._channels != list(range(first, last + 1)):
             raw = raw[..., [channel - first for channel in self._channels]]
         is_finite = self.dtype != "float" or self._count_bad(raw, start) == 0
@@ -201,19 +212,27 @@ class Decoder(Closing):
                 f"{self.path} is {most[1]}x{most[0]} px, {math.prod(most) / 1e6:,.1f} megapixels; the limit "
                 f"is {max_pixels / 1e6:,.1f}. If you trust the file, --max-pixels (max_pixels=) lifts it."
             )
+        if spec.deep:  # OpenImageIO would give whatever lies in memory
+            raise ImageFileError(
+                f"{self.path} is deep: its pixels hold any number of samples. Flatten it first."
+            )
         self._channels, layer_note = _pick_channels(spec, self.path)
         self.dtype = {"uint8": "uint8", "half": "float", "float": "float", "double": "float"}.get(
             str(spec.format), "uint16"
         )
         self.has_alpha_channel = len(self._channels) in (2, 4)
         self.color_channels = len(self._channels) - self.has_alpha_channel
+        is_converted = _is_converted(spec, kind)
         self._premultiplied = (
             self.has_alpha_channel
-            and not spec.get_int_attribute("oiio:UnassociatedAlpha")
+            and (is_converted or not spec.get_int_attribute("oiio:UnassociatedAlpha"))
             and _is_premultiplied(kind)
         )
+        self._is_negative = _is_negative(spec, kind)
         self.linear = _is_linear(spec, kind, self.dtype)
         self.orientation = int(spec.get_int_attribute("Orientation", 1))
+        if is_converted:
+            self.orientation = _LEFT_TO_TURN.get(self.orientation, self.orientation)
         self.metadata = from_spec(spec, kind)
         self._bad_count, self._bad_first = 0, (0, 0)
         self.decodes_whole, self.decoder_bytes = _decoder_bytes(spec, kind, self.path)
@@ -221,7 +240,7 @@ class Decoder(Closing):
         _check_promise(spec, kind, self.path)
         if self.decodes_whole:
             self.check_fits(int(spec.pixel_bytes(True)))
-        notes = [frames_note or self._count_note(), layer_note]
+        notes = [frames_note or self._count_note(), layer_note, profile_note(profile_in(spec))]
         if "CMYK" in (spec.get_string_attribute(f"{name}:ColorSpace") for name in ("jpeg", "tiff", "psd")):
             notes.append("CMYK, converted to RGB by formula, without its profile")
         self.notes = tuple(note for note in notes if note)
@@ -317,8 +336,11 @@ def _decodes_by_rows(path: Path) -> bool:
 def _step_rows(spec: oiio.ImageSpec, kind: str) -> int:
     """How many rows to decode at a time: whole rows of tiles or strips, about `_STEP_ROWS`."""
     unit = int(spec.tile_height) or _strip_rows(spec, kind)
-    if spec.tile_height == 0 and unit > 4 * _STEP_ROWS:
-        return _STEP_ROWS  # a strip is decoded row by row, and need not be held
+    # A strip is decoded row by row, and need not be held; where each channel has its own, OpenImageIO goes
+    # from one to the other and does not find back.
+    is_in_planes = spec.get_string_attribute("planarconfig") == "separate"
+    if spec.tile_height == 0 and unit > 4 * _STEP_ROWS and not is_in_planes:
+        return _STEP_ROWS
     return unit * max(1, _STEP_ROWS // unit)
 
 
@@ -342,6 +364,8 @@ def _decoder_bytes(spec: oiio.ImageSpec, kind: str, path: Path) -> tuple[bool, i
         return True, 2 * int(spec.width) * int(spec.height) * int(spec.nchannels)  # coefficients of 16 bits
     if kind == "png" and is_interlaced_png(path):
         return True, whole_bytes
+    if _is_converted(spec, kind):
+        return True, 4 * int(spec.width) * int(spec.height)
     if kind in ("png", "jpeg", "bmp", "dpx", "cineon", "sgi", "hdr"):
         return False, 64 * row_bytes
     if kind in ("tiff", "openexr"):
@@ -420,17 +444,37 @@ def _pick_channels(spec: oiio.ImageSpec, path: Path) -> tuple[list[int], str | N
 
 def _is_premultiplied(kind: str) -> bool:
     """Whether a format's alpha is premultiplied when the file does not say: by the rules of the format."""
-    return kind not in ("jpegxl", "webp", "png", "gif", "psd", "bmp", "ico", "targa", "jpeg2000")
+    return kind not in ("jpegxl", "webp", "png", "gif", "psd", "bmp", "ico", "targa", "jpeg2000", "dds")
+
+
+def _is_converted(spec: oiio.ImageSpec, kind: str) -> bool:
+    """Whether OpenImageIO has libtiff make 8-bit RGBA of a whole TIFF: premultiplied, and already flipped."""
+    is_jpeg = spec.get_string_attribute("compression") in ("jpeg", "ojpeg")
+    return kind == "tiff" and (
+        spec.get_int_attribute("tiff:PhotometricInterpretation") in _CONVERTED_TIFFS
+        or (is_jpeg and spec.nchannels != 3)
+    )
+
+
+def _is_negative(spec: oiio.ImageSpec, kind: str) -> bool:
+    """Whether 0 is white in a TIFF's integers of more than 8 bits: OpenImageIO turns only 8 bits around."""
+    is_white_zero = kind == "tiff" and spec.get_int_attribute("tiff:PhotometricInterpretation", 1) == 0
+    return is_white_zero and str(spec.format) in ("uint16", "uint", "uint32")
 
 
 def _straight(color: PixelArray, alpha: PixelArray) -> PixelArray:
-    """Premultiplied (H, W, C) and (H, W) -> straight colours; where alpha is 0 they stay as they are."""
+    """Premultiplied (H, W, C) and (H, W) -> straight colours; where alpha is 0, or so small that they
+    would leave the range of float, they stay as they are."""
     result = np.empty_like(color)
     top = np.iinfo(color.dtype).max if color.dtype.kind == "u" else None
     for rows in row_bands(alpha.shape):
         cover = as_float(alpha[rows])[..., None]
-        divided = color[rows] / np.where(cover > 0, cover, np.float32(1))
-        result[rows] = divided if top is None else np.rint(np.minimum(divided, top))
+        with np.errstate(over="ignore"):
+            divided = color[rows] / np.where(cover > 0, cover, np.float32(1))
+        if top is None:
+            result[rows] = np.where(np.isfinite(divided), divided, color[rows])
+        else:
+            result[rows] = np.rint(np.minimum(divided, top))
     return result
 
 

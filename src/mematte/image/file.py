@@ -34,9 +34,10 @@ def open_picture(
     """Open a picture file for reading by rows; what `read_picture` reads, with the same values.
 
     Only the header is read here. TIFF (strips and tiles), PNG, JPEG, EXR, DPX, Cineon, BMP, SGI and HDR
-    stream. Progressive JPEG, interlaced PNG, WebP, JPEG XL, JPEG 2000, PSD, GIF, Targa, PNM and all others
-    are decoded whole by their libraries; pictures that their EXIF orientation turns, and EXRs whose data
-    window is not their display window, are held whole here. `PictureFile.streams` tells.
+    stream. Progressive JPEG, interlaced PNG, TIFF in YCbCr or Lab, WebP, JPEG XL, JPEG 2000, PSD, GIF,
+    Targa, PNM and all others are decoded whole by their libraries; pictures that their EXIF orientation
+    turns, and EXRs whose data window is not their display window, are held whole here.
+    `PictureFile.streams` tells.
 
     Args:
         path: the file; it must stay as it is while it is open.
@@ -147,15 +148,18 @@ class PictureFile(Closing):
 
         Raises:
             ImageFileError: the file is damaged or truncated, or holds NaN or infinite values here.
+            InputError: it is closed, or the rows have a step.
         """
         if self._closed:
             raise InputError(f"{self.path} is closed; no more rows can be read from it.")
+        start, stop = span_of(rows, self.size[0])
         if self._is_held_whole:
             if self._whole is None:
                 self._whole = read_whole(self._decoder, self._role)
                 self._has_alpha = self._whole.has_alpha
-            return self._whole.stored(rows)
-        start, stop = span_of(rows, self.size[0])
+            held = self._whole.stored(slice(start, stop))
+            held.flags.writeable = False
+            return held
         step, parts = self._decoder.step_rows, []
         for number in range(start // step, math.ceil(stop / step)):
             top = number * step

@@ -6,6 +6,10 @@ Foreground Estimation", ICPR 2020, by PyMatting; larger pictures go by in bands,
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from threading import Lock
+from typing import Any
+
 import numpy as np
 
 from mematte.errors import InputError
@@ -56,6 +60,24 @@ def estimate_foreground(
     return foreground
 
 
+_one_at_a_time = Lock()
+
+
+def _alone() -> AbstractContextManager[object]:
+    """For one thread only, unless numba's loops run on OpenMP or TBB.
+
+    Where it has neither it has threads of its own, and ends the process if two ask for them at once.
+    """
+    import numba
+
+    library: Any = numba  # its types leave this out
+    try:
+        is_safe = library.threading_layer() != "workqueue"
+    except ValueError:  # no loop has run yet
+        is_safe = False
+    return nullcontext() if is_safe else _one_at_a_time
+
+
 def _estimate(image: FloatArray, alpha: FloatArray) -> FloatArray:
     # Here, because importing it compiles and takes a second, and a matte alone does not need it.
     from pymatting.foreground.estimate_foreground_ml import estimate_foreground_ml
@@ -66,9 +88,10 @@ def _estimate(image: FloatArray, alpha: FloatArray) -> FloatArray:
     # PyMatting clips to [0, 1]; its solution scales with the image, so highlights go through as parts of
     # the highest.
     scale = max(1.0, float(image.max()))
-    foreground: FloatArray = estimate_foreground_ml(
-        image / np.float32(scale), np.ascontiguousarray(alpha, np.float32)
-    )
+    with _alone():
+        foreground: FloatArray = estimate_foreground_ml(
+            image / np.float32(scale), np.ascontiguousarray(alpha, np.float32)
+        )
     foreground = foreground.astype(np.float32, copy=False) * np.float32(scale)
     opaque = alpha >= 1
     foreground[opaque] = image[opaque]

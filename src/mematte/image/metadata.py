@@ -45,13 +45,44 @@ class Metadata:
 
 
 def rgb_profile(profile: bytes | None) -> bytes | None:
-    """The profile if its data colour space is RGB (ICC.1, header bytes 16 to 19), else None."""
-    return profile if profile is not None and profile[16:20] == b"RGB " else None
+    """The profile if it is an RGB one and keeps the rules of its format, else None; without bytes behind it.
+
+    Libraries refuse to write a picture with one that breaks them, when all the work is done.
+    Source: ICC.1:2022, 7.2 and 7.3.
+    """
+    if profile is None or not is_rgb(profile):
+        return None
+    whole = profile[: _number(profile, 0)]
+    return whole if _is_sound(whole) else None
+
+
+def is_rgb(profile: bytes) -> bool:
+    """Whether a profile says that its colours are RGB."""
+    return profile[16:20] == b"RGB "
+
+
+def _is_sound(profile: bytes) -> bool:
+    length, tags = _number(profile, 0), _number(profile, 128)
+    if length != len(profile) or not 0 < tags <= (length - 132) // 12:
+        return False
+    beginnings = range(132, 132 + 12 * tags, 12)
+    illuminant = [_number(profile, at) / 2**16 for at in (68, 72, 76)]
+    return (
+        profile[36:40] == b"acsp"
+        and profile[8] <= 4
+        and profile[20:24] in (b"XYZ ", b"Lab ")
+        and _number(profile, 64) <= 3
+        and all(abs(one - d50) < 0.01 for one, d50 in zip(illuminant, (0.9642, 1, 0.8249), strict=True))
+        and all(_number(profile, at + 4) + _number(profile, at + 8) <= length for at in beginnings)
+    )
+
+
+def _number(profile: bytes, at: int) -> int:
+    return int.from_bytes(profile[at : at + 4], "big")
 
 
 def from_spec(spec: oiio.ImageSpec, kind: str) -> Metadata:
     """What is worth keeping of a file's header; `kind` is OpenImageIO's name of its format."""
-    profile = spec.getattribute("ICCProfile")
     x, y = spec.get_float_attribute("XResolution"), spec.get_float_attribute("YResolution")
     if spec.get_int_attribute("Orientation", 1) in (5, 6, 7, 8):  # shown on its side
         x, y = y, x
@@ -62,12 +93,25 @@ def from_spec(spec: oiio.ImageSpec, kind: str) -> Metadata:
         x, y, unit = 2.54 * x, 2.54 * y, "in"
     chromaticities = spec.getattribute("chromaticities")
     return Metadata(
-        icc_profile=None if profile is None else rgb_profile(np.asarray(profile, np.uint8).tobytes()),
+        icc_profile=rgb_profile(profile_in(spec)),
         resolution=(x, y, unit) if x > 0 and y > 0 else None,
         texts=tuple((name, text) for name in KEPT if (text := _text(spec.get_string_attribute(name)))),
         chromaticities=None if chromaticities is None else tuple(float(value) for value in chromaticities),
         pixel_aspect=spec.get_float_attribute("PixelAspectRatio", 1.0) if kind == "openexr" else 1.0,
     )
+
+
+def profile_in(spec: oiio.ImageSpec) -> bytes | None:
+    """A file's ICC profile, whatever it is worth."""
+    profile = spec.getattribute("ICCProfile")
+    return None if profile is None else np.asarray(profile, np.uint8).tobytes()
+
+
+def profile_note(profile: bytes | None) -> str | None:
+    """What there is to say of a picture's ICC profile."""
+    if profile is None or not is_rgb(profile) or rgb_profile(profile) is not None:
+        return None
+    return "its ICC profile is damaged and left out"
 
 
 def _text(stored: str) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mematte.errors import ImageFileError, InputError
 from mematte.image.bands import row_bands
 from mematte.image.decode import Decoder
-from mematte.image.metadata import Metadata, rgb_profile
+from mematte.image.metadata import Metadata, profile_note, rgb_profile
 from mematte.image.picture import Picture, PixelArray
 
 DEFAULT_MAX_PIXELS = 1_000_000_000
@@ -219,11 +219,13 @@ def _from_pil(source: Any, role: str) -> Picture:
     notes = [f"first of {source.n_frames} frames"] if getattr(source, "n_frames", 1) > 1 else []
     try:
         image = ImageOps.exif_transpose(source)
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, ValueError) as error:  # the last one: it is closed
         raise ImageFileError(f"The {role}, a PIL image, cannot be loaded: {error}.") from error
     if image.width == 0 or image.height == 0:
         raise InputError(f"The {role} has no pixels: its size is {image.width}x{image.height}.")
-    profile = rgb_profile(image.info.get("icc_profile"))
+    profile = image.info.get("icc_profile")
+    if note := profile_note(profile):
+        notes.append(note)
     if image.mode.startswith("I;16"):
         array = np.asarray(image).astype(np.uint16)
     elif image.mode in ("I", "F"):
@@ -243,5 +245,9 @@ def _from_pil(source: Any, role: str) -> Picture:
         )
     picture = _from_array(array, role)
     return Picture(
-        picture.pixels, False, picture.alpha, Metadata(icc_profile=profile), (*notes, *picture.notes)
+        picture.pixels,
+        False,
+        picture.alpha,
+        Metadata(icc_profile=rgb_profile(profile)),
+        (*notes, *picture.notes),
     )

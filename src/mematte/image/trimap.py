@@ -287,7 +287,7 @@ def trimap_from_mask(mask: NDArray[Any], radius_px: int | None = None) -> Levels
     values = as_mask(mask)
     size = (values.shape[0], values.shape[1])
     radius_px = default_radius_px(size) if radius_px is None else radius_px
-    if radius_px < 0:
+    if not radius_px >= 0:  # as NaN is not either
         raise InputError(f"The radius must be 0 px or more, not {radius_px}.")
     foreground = (values > MASK_FOREGROUND_ABOVE).astype(np.uint8)
     background = (values < MASK_BACKGROUND_BELOW).astype(np.uint8)

@@ -14,6 +14,7 @@ import errno
 import os
 import secrets
 import shutil
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ _KIND_WORDS = {"alpha": "an alpha", "trimap": "a trimap", "cutout": "a cut-out",
 _CHANNELS: dict[Kind, int] = {"alpha": 1, "trimap": 1, "cutout": 4, "picture": 3}
 _BIGTIFF_FROM_BYTES = 3_900_000_000  # offsets of 32 bits end at 4.29e9, and what does not compress grows
 _PNG_BUFFER_BYTES = 8192
+_LEAST_JPEG_XL_BYTES = 128
 _HALF_MAX = np.float32(65504)
 _TYPES: dict[Bits, str] = {8: "uint8", 16: "uint16", "half": "half", "float": "float"}
 
@@ -488,6 +490,8 @@ def _sink(
             closed = writer.close()
         if not closed:
             raise OutputError(_failed(path, complaint_of(writer)))
+        if FORMATS[path.suffix.lower()].name == "JPEG XL":
+            _lengthen(temporary)
         _check_written(temporary, path, size)
 
 
@@ -573,6 +577,14 @@ def _reserve(temporary: Path, bytes_needed: int) -> None:
         file.truncate(0)
 
 
+def _lengthen(temporary: Path) -> None:
+    """OpenImageIO, for one, reads no JPEG XL of fewer bytes: a box follows that readers pass over."""
+    with temporary.open("rb+") as file:
+        if file.read(12)[4:8] == b"JXL " and temporary.stat().st_size < _LEAST_JPEG_XL_BYTES:
+            file.seek(0, os.SEEK_END)
+            file.write(struct.pack(">I4s", _LEAST_JPEG_XL_BYTES, b"free") + bytes(_LEAST_JPEG_XL_BYTES - 8))
+
+
 def _check_written(temporary: Path, path: Path, size: tuple[int, int]) -> None:
     """Read the end of what was written: not every writer in OpenImageIO says when the disk was full."""
     try:
@@ -600,7 +612,7 @@ def _check_written(temporary: Path, path: Path, size: tuple[int, int]) -> None:
 def _quantised(values: FloatArray, bits: Bits) -> NDArray[Any]:
     """[0, 1] -> the nearest level of 8 or 16 bits; floats stay floats."""
     if bits == "float":
-        return values
+        return values.astype(np.float32, copy=False)  # OpenImageIO knows one order of bytes
     if bits == "half":
         return np.clip(values, -_HALF_MAX, _HALF_MAX)  # beyond, half has only infinity
     dtype = np.uint8 if bits == 8 else np.uint16
