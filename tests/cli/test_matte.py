@@ -327,6 +327,32 @@ def test_what_lies_far_from_the_unknown_region_is_left_out_and_it_is_said(folder
     assert (a != b)[levels == 128].any()
 
 
+def test_a_first_look_narrows_the_unknown_region_and_it_is_said(folder: Path, matte: Run) -> None:
+    photo = np.full((400, 600, 3), 30, np.uint8)
+    photo[:, 300:] = 220
+    levels = np.full((400, 600), 128, np.uint8)
+    levels[:, :20], levels[:, -20:] = 0, 255
+    cv2.imwrite("half.png", photo)
+    cv2.imwrite("half_trimap.png", levels)
+    files = ("half.png", "half_trimap.png", "--report", "report.json", "--force")
+    half = (*files, "--weights", "tiny", "--enlarge", "1")
+
+    plain = matte(*half, "-o", "a.png")
+    said = json.loads((folder / "report.json").read_text())
+    looked = matte(*half, "-o", "b.png", "--narrow", "always")
+    narrowed = json.loads((folder / "report.json").read_text())
+
+    assert (said["first_reduced"], said["asked_share"]) == (1, said["unknown_share"])
+    assert "first look" not in plain.err
+    assert narrowed["first_reduced"] == 2
+    assert narrowed["unknown_share"] == said["unknown_share"] == pytest.approx(560 / 600)
+    assert narrowed["asked_share"] < 0.3
+    assert f"{narrowed['asked_share']:.0%} after a first look" in looked.err
+    b = cv2.imread("b.png", cv2.IMREAD_UNCHANGED)
+    assert (b[:, :200] == 0).all()
+    assert (b[:, 400:] == 255).all()
+
+
 def test_enlarging_changes_the_matte_and_not_its_size(folder: Path, matte: Run) -> None:
     assert matte(*GOOD, "-o", "a.png").status == 0
     assert matte(*GOOD, "-o", "b.png", "--enlarge", "2", "--report", "report.json").status == 0

@@ -132,6 +132,21 @@ def test_a_plan_for_windows_near_the_unknown_region_says_so(plan: Run) -> None:
     assert said["windows"] == "unknown"
 
 
+def test_a_plan_counts_the_first_look_that_goes_before(plan: Run) -> None:
+    size = ("3000x2000", "--memory", "3GB")
+    table = plan(*size, "--narrow", "always").out
+    said = json.loads(plan(*size, "--json", "--narrow", "always").out)
+    never = json.loads(plan(*size, "--json").out)
+
+    look = said["first_look"]
+    assert (look["size"], look["reduced"]) == ({"width": 1500, "height": 1000}, 2)
+    assert "first look        at 1500x1000 px, 2 times smaller" in table
+    assert "predicted time    at most " in table
+    assert said["seconds"] == pytest.approx(never["seconds"] + look["seconds"], rel=0.3)
+    assert said["peak_bytes"] == max(said["stages"].values()) >= look["peak_bytes"]
+    assert never["first_look"] is None
+
+
 @pytest.mark.usefixtures("folder")
 def test_a_trimap_says_where_and_how_much_is_unknown(plan: Run) -> None:
     levels = np.full((500, 3000), 255, np.uint8)

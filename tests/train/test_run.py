@@ -101,13 +101,19 @@ def test_how_weights_want_to_be_run_stays_when_they_are_tuned(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = weights_of(
-        MEMatte(recipe.spec), name="start", licence="MIT", enlarge_below=5000, windows="unknown"
+        MEMatte(recipe.spec),
+        name="start",
+        licence="MIT",
+        enlarge_below=5000,
+        windows="unknown",
+        narrow_above=10_000,
     )
     save_weights(start, tmp_path / "start.safetensors")
 
     tuned = run(replace(recipe, steps=1, start=str(tmp_path / "start.safetensors")), tmp_path / "run")
 
-    assert (load_weights(tuned).enlarge_below, load_weights(tuned).windows) == (5000, "unknown")
+    weights = load_weights(tuned)
+    assert (weights.enlarge_below, weights.windows, weights.narrow_above) == (5000, "unknown", 10_000)
     below: list[int] = []
     monkeypatch.setattr("mematte.train.run.crop_source", lambda _, pixels: below.append(pixels) or Discs())
     train(
@@ -118,7 +124,7 @@ def test_how_weights_want_to_be_run_stays_when_they_are_tuned(
     )
     assert below == [5000]
     fresh = load_weights(run(replace(recipe, steps=1), tmp_path / "fresh"))
-    assert (fresh.enlarge_below, fresh.windows) == (0, "all")
+    assert (fresh.enlarge_below, fresh.windows, fresh.narrow_above) == (0, "all", 0)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

@@ -422,6 +422,14 @@ def test_windows_that_are_none(ours: Path, windows: Any) -> None:
         load_weights(ours)
 
 
+@pytest.mark.parametrize("pixels", [-1, 1.5, "4 megapixels", None, True])
+def test_a_size_to_narrow_above_that_is_none(ours: Path, pixels: Any) -> None:
+    rewrite(ours, {"mematte": json.dumps(described(ours) | {"narrow_above": pixels})})
+
+    with pytest.raises(WeightsError, match="the description of the network in the metadata is damaged"):
+        load_weights(ours)
+
+
 def test_a_spec_of_another_network(ours: Path) -> None:
     description = described(ours)
     description["spec"] |= {"blocks": "WRGW", "name": "longer"}

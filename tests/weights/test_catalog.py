@@ -107,14 +107,16 @@ def test_a_built_in_file_is_held_against_its_checksum(entry: Entry, monkeypatch:
         load_weights("built-in")
 
 
-def test_an_entry_may_know_better_than_its_older_file_which_windows_to_compute(
+def test_an_entry_may_know_better_than_its_older_file_how_to_run_it(
     entry: Entry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(load, "find", lambda _: entry)
-    assert load_weights("built-in").windows == "all"
+    weights = load_weights("built-in")
+    assert (weights.windows, weights.narrow_above) == ("all", 0)
 
-    monkeypatch.setattr(load, "find", lambda _: replace(entry, windows="unknown"))
-    assert load_weights("built-in").windows == "unknown"
+    monkeypatch.setattr(load, "find", lambda _: replace(entry, windows="unknown", narrow_above=5))
+    weights = load_weights("built-in")
+    assert (weights.windows, weights.narrow_above) == ("unknown", 5)
 
 
 def test_a_name_wins_over_a_file_of_that_name_unless_it_is_written_as_a_path(

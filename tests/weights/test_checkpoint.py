@@ -29,6 +29,7 @@ def weights(small_spec: ModelSpec, random_network: Callable[..., MEMatte]) -> We
         preprocessing=Preprocessing((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "edge"),
         enlarge_below=123,
         windows="unknown",
+        narrow_above=456,
     )
 
 

@@ -24,9 +24,9 @@ from mematte.image.picture import displayed
 from mematte.image.trimap import deeper_than, scan_rows
 
 from .memory import freed_blocks_returned, release_freed_blocks
+from .plan import Job, Plan, make_plan
 
 if TYPE_CHECKING:
-    from .plan import Job
     from .run import Engine, Progress
 
 Levels = NDArray[np.uint8]
@@ -41,6 +41,10 @@ MARGIN_PX = 8
 
 NARROWED_BYTES = 2
 """What a pixel takes while `NarrowedTrimap` makes it."""
+
+
+_CODE_BYTES = 16_000_000
+"""What oneDNN keeps for the shapes of the reduced picture."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +95,7 @@ class NarrowedTrimap:
         levels = self._trimap.level_rows(rows)
         first = rows.start or 0
         of_rows = np.arange(first, first + len(levels)) // self._times
-        narrowed = self._settled[of_rows].repeat(self._times, axis=1)[:, : levels.shape[1]]
+        narrowed: Levels = self._settled[of_rows].repeat(self._times, axis=1)[:, : levels.shape[1]]
         np.copyto(narrowed, levels, where=levels != UNKNOWN)
         return narrowed
 
@@ -107,6 +111,12 @@ class NarrowedTrimap:
 def reduction(size: tuple[int, int]) -> int:
     """How many times smaller a picture of (height, width) px is looked at first; 2 or more."""
     return max(2, math.ceil(math.sqrt(math.prod(size) / LOOK_PIXELS)))
+
+
+def left_by_look(size: tuple[int, int]) -> int:
+    """Bytes that a first look at a picture of (height, width) px leaves behind on a CPU."""
+    times = reduction(size)
+    return _CODE_BYTES + math.prod(-(-side // times) for side in size)
 
 
 def look_job(engine: Engine, job: Job) -> Job | None:
@@ -130,7 +140,7 @@ def first_look(
     photo: Rows,
     trimap: TrimapRows,
     scan: TrimapScan,
-    job: Job,
+    plan: Plan,
     seconds: dict[str, float],
     progress: Progress,
 ) -> FirstLook:
@@ -141,7 +151,7 @@ def first_look(
         photo: an open file, or a picture in memory.
         trimap: as large.
         scan: of the trimap, by cells of the network's patch.
-        job: for the picture at its own size.
+        plan: for the picture at its own size.
         seconds: gets the time of "look".
         progress: told how far the work is: "look".
 
@@ -149,12 +159,12 @@ def first_look(
         ImageFileError, DeviceError, WeightsError: as `Engine`.
     """
     as_it_is = FirstLook(trimap, scan)
-    looking = look_job(engine, job)
+    looking = look_job(engine, plan.job)
     if looking is None:
         return as_it_is
     times = engine.reduction(photo.size)
     try:
-        plan = engine.plan(looking)
+        look_plan = make_plan(looking, plan.memory, plan.base_bytes)
     except BudgetError:
         return replace(as_it_is, warnings=(_left_out(engine, photo),))
     with engine.timed(seconds, "look"), freed_blocks_returned():
@@ -162,16 +172,16 @@ def first_look(
         alpha = np.zeros(shown.size, np.float32)
         cells = known.scan(patch_px=scan.patch_px).cells
         half = partial(_half_of, progress)
-        plan, _, notes = engine.estimate(plan, shown, known, cells, alpha, {}, half)
+        look_plan, _, notes = engine.estimate(look_plan, shown, known, cells, alpha, {}, half)
         settled = settle(known.levels, alpha)
         del shown, alpha
         release_freed_blocks()
         narrowed = NarrowedTrimap(trimap, settled, times)
         if not any((narrowed.level_rows(rows) == UNKNOWN).any() for rows in row_bands(photo.size)):
             # Whatever that picture is, the network has no edge to ask about.
-            return replace(as_it_is, times=times, planned_bytes=plan.peak_bytes, notes=notes)
+            return replace(as_it_is, times=times, planned_bytes=look_plan.peak_bytes, notes=notes)
         asked = narrowed.scan(patch_px=scan.patch_px)
-    return FirstLook(narrowed, asked, times, plan.peak_bytes, notes)
+    return FirstLook(narrowed, asked, times, look_plan.peak_bytes, notes)
 
 
 def _half_of(progress: Progress, stage: str, share: float) -> None:

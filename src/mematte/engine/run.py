@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, get_args
@@ -47,7 +46,7 @@ from .memory import (
     total_bytes,
     used_bytes,
 )
-from .narrow import NARROWED_BYTES, FirstLook, first_look, reduction
+from .narrow import NARROWED_BYTES, FirstLook, first_look, left_by_look, reduction
 from .ordered import order
 from .plan import DEFAULT_MAX_GLOBAL_TOKENS, Job, Plan, make_plan, rows_of_tiles
 from .replay import Recorder, cuda_graphs
@@ -252,19 +251,16 @@ class Engine:
         if factor > 1:
             scan = shown_trimap.scan(size, patch_px=self.spec.patch)
         # Alpha, and the photo where it is enlarged, which is planned before it is there.
-        alpha_bytes, photo_bytes = 4 * math.prod(size), 3 * 4 * math.prod(size) * (factor > 1)
-        beside_bytes = 0 if self._is_gpu else alpha_bytes + photo_bytes
-        job = self.job(size, factor, beside_bytes=beside_bytes)
+        beside_bytes = math.prod(size) * (4 if factor == 1 else 4 + 3 * 4)
+        job = self.job(size, factor, beside_bytes=0 if self._is_gpu else beside_bytes)
         seconds: dict[str, float] = {}
         told = progress or (lambda *_: None)
         with self.turn():
             try:
                 plan = self.plan(job, scan.cells)
                 shown, alpha = enlarged_picture(picture, factor), np.zeros(size, np.float32)
-                job = replace(job, beside_bytes=beside_bytes and alpha_bytes)  # the photo is there now
-                look = first_look(self, shown, shown_trimap, scan, job, seconds, told)
-                if look.times > 1:
-                    plan = self.plan(job, look.scan.cells)
+                look = first_look(self, shown, shown_trimap, scan, plan, seconds, told)
+                plan = self.narrowed(plan, look)
                 plan, routings, retries = self.estimate(
                     plan, shown, look.trimap, look.scan.cells, alpha, seconds, told
                 )
@@ -422,7 +418,7 @@ class Engine:
             on_gpu=self._is_gpu,
             makes_scores=self.device.type == "mps",
             max_global_tokens=self.max_global_tokens,
-            beside_bytes=beside_bytes,
+            beside_bytes=beside_bytes + (left_by_look(size) if narrows else 0),
             row_bytes=row_bytes + (NARROWED_BYTES * size[1] if narrows else 0),
             colours_bytes=colours_bytes,
             windows=self.windows_of(enlarged),
@@ -438,6 +434,10 @@ class Engine:
         # What a recording keeps is a part of what is planned, or goes before it.
         taken = used_bytes(self.device) - self._recorder.kept_bytes
         return make_plan(job, memory, taken, unknown)
+
+    def narrowed(self, plan: Plan, look: FirstLook) -> Plan:
+        """The same for what a first look has left to ask. What it leaves behind was counted from the start."""
+        return plan if look.times == 1 else make_plan(plan.job, plan.memory, plan.base_bytes, look.scan.cells)
 
     @torch.inference_mode()
     def execute(

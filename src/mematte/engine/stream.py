@@ -222,9 +222,8 @@ def matte_to_files(
 
     with engine.turn():
         plan = engine.plan(job, scan.cells)
-        look = first_look(engine, photo, trimap, scan, job, seconds, progress)
-        if look.times > 1:
-            plan = engine.plan(job, look.scan.cells)
+        look = first_look(engine, photo, trimap, scan, plan, seconds, progress)
+        plan = engine.narrowed(plan, look)
         plan, routings, retries = engine.with_less_each_time(plan, partial(work, look))
     notes = (*photo.notes, *trimap.notes, *look.notes, *retries)
     report = engine.report(plan, scan, look, routings, seconds, notes)
