@@ -4,11 +4,12 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from mematte.image import Picture, as_picture, linear_to_srgb, read_picture, write_picture
+from mematte.image import Picture, as_picture, linear_to_srgb, open_picture, read_picture, write_picture
 
 
 def psd(path: Path, planes: np.ndarray) -> Path:
@@ -291,6 +292,29 @@ def test_an_exr_of_many_channels_gives_its_colours_and_says_so(store: Any, rgb: 
     picture = read_picture(store("p.exr", many, "float", names=("B", "G", "R", "Z")))
     np.testing.assert_array_equal(picture.pixels, light)
     assert "of 4 channels only R, G, B are used" in picture.notes
+
+
+@pytest.mark.parametrize(("highest", "white"), [(200, 255), (255, 255), (900, 1023), (4095, 4095)])
+def test_what_fewer_bits_would_hold_is_nearly_black_in_16_and_it_is_said(
+    tmp_path: Path, highest: int, white: int
+) -> None:
+    dark = np.zeros((20, 30, 3), np.uint16)
+    dark[7, 8] = highest
+    cv2.imwrite(str(tmp_path / "dark.png"), dark)
+
+    picture = read_picture(tmp_path / "dark.png")
+    with open_picture(tmp_path / "dark.png") as file:
+        assert np.array_equal(file.stored(), dark)
+        assert file.notes == picture.notes == as_picture(dark).notes
+    [note] = picture.notes
+    assert f"16 bits hold no value above {highest:,}" in note
+    assert f"if {white:,} is meant to be white" in note
+    assert read_picture(tmp_path / "dark.png", role="mask").notes == ()
+
+
+@pytest.mark.parametrize("highest", [0, 4096])
+def test_a_dark_picture_in_16_bits_is_one(highest: int) -> None:
+    assert as_picture(np.full((2, 2, 3), highest, np.uint16)).notes == ()
 
 
 def test_an_exr_of_layers_only_gives_its_first_layer(store: Any, rgb: np.ndarray) -> None:

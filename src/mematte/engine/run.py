@@ -436,7 +436,7 @@ class Engine:
         return make_plan(job, memory, taken, unknown)
 
     def narrowed(self, plan: Plan, look: FirstLook) -> Plan:
-        """The same for what a first look has left to ask. What it leaves behind was counted from the start."""
+        """The same for what a first look has left to ask; what it leaves behind was counted before it."""
         return plan if look.times == 1 else make_plan(plan.job, plan.memory, plan.base_bytes, look.scan.cells)
 
     @torch.inference_mode()

@@ -19,6 +19,7 @@ from mematte.image.read import (
     DEFAULT_MAX_PIXELS,
     GREY_NOTE,
     alpha_note,
+    depth_note,
     header_notes,
     is_opaque,
     read_whole,
@@ -58,8 +59,8 @@ class PictureFile(Closing):
     further decodes again, from the top where the format has no other way. A context manager; for one
     thread.
 
-    `notes` and `has_alpha` know of an alpha channel what the rows read so far have shown, and are those of
-    `read_picture` once all rows have been read.
+    `notes` and `has_alpha` know of an alpha channel, and of the highest value, what the rows read so far have
+    shown, and are those of `read_picture` once all rows have been read.
     """
 
     def __init__(self, decoder: Decoder, role: str) -> None:
@@ -69,6 +70,7 @@ class PictureFile(Closing):
         self._kept_chunks = 1 + math.ceil(KEPT_ROWS / decoder.step_rows)
         self._whole: Picture | None = None
         self._has_alpha = False
+        self._highest = 0
         self._closed = False
 
     def close(self) -> None:
@@ -115,6 +117,8 @@ class PictureFile(Closing):
         notes = header_notes(self._decoder, self._role)
         if self._decoder.color_channels == 1 and self._role == "photo":
             notes.append(GREY_NOTE)
+        if self._dtype == np.uint16 and (note := depth_note(self._highest, self._role)):
+            notes.append(note)
         if self._has_alpha:
             notes.append(alpha_note(self._role))
         return tuple(notes)
@@ -157,6 +161,7 @@ class PictureFile(Closing):
             if self._whole is None:
                 self._whole = read_whole(self._decoder, self._role)
                 self._has_alpha = self._whole.has_alpha
+                self._highest = int(self._whole.pixels.max())
             held = self._whole.stored(slice(start, stop))
             held.flags.writeable = False
             return held
@@ -207,6 +212,8 @@ class PictureFile(Closing):
         if alpha is not None and not self._has_alpha:
             self._has_alpha = not is_opaque(alpha)
         chunk = np.ascontiguousarray(color)
+        if chunk.dtype == np.uint16:
+            self._highest = max(self._highest, int(chunk.max()))
         chunk.flags.writeable = False
         self._chunks[number] = chunk
         return chunk

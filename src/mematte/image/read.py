@@ -113,6 +113,17 @@ def header_notes(decoder: Decoder, role: str) -> list[str]:
     return notes
 
 
+def depth_note(highest: int, role: str) -> str | None:
+    """What there is to say of 16 bits whose highest value fewer bits would hold: all is nearly black."""
+    if role not in ("photo", "background") or not 0 < highest < 4096:
+        return None
+    bits = max(8, highest.bit_length())
+    return (
+        f"its 16 bits hold no value above {highest:,}, which is nearly black: if {2**bits - 1:,} is meant "
+        f"to be white, save it with 8 bits, or multiply by {65535 / (2**bits - 1):.4g}"
+    )
+
+
 def alpha_note(role: str) -> str:
     """What there is to say of a picture whose own alpha is not opaque everywhere."""
     return f"the {role}'s own alpha channel is {'taken for the mask' if role == 'mask' else 'ignored'}"
@@ -143,6 +154,8 @@ def _assemble(
         color = np.repeat(color, 3, axis=2)
         if role == "photo":
             notes.append(GREY_NOTE)
+    if color.dtype == np.uint16 and (note := depth_note(int(color.max()), role)):
+        notes.append(note)
     if alpha is not None:
         if is_opaque(alpha):
             alpha = None  # it says nothing
