@@ -128,6 +128,10 @@ def test_pictures_larger_than_the_weights_name_are_looked_at_first(weights) -> N
         engine = Engine(replace(weights, narrow_above=narrow_above), device="cpu", **options)
         return [engine.reduction(size) for size in ((100, 100), (101, 100))]
 
+    asking = Engine(replace(weights, narrow_above=10_000), device="cpu")
+    assert asking.reduction((200, 200), enlarged=2) == 1, "it is not as large as it is shown"
+    assert Engine(weights, device="cpu", narrow="always").reduction((200, 200), enlarged=2) == 2
+
     assert times(0) == [1, 1]
     assert times(10_000) == [1, 2]
     assert times(10_000, narrow="never") == [1, 1]

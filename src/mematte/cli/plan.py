@@ -248,7 +248,7 @@ def _first_look(
     counted = operations(looked, unknown, attending)
     return {
         "size": {"width": looking.size[1], "height": looking.size[0]},
-        "reduced": engine.reduction(plan.job.size),
+        "reduced": plan.job.first_reduced,
         "peak_bytes": looked.peak_bytes,
         "operations": {"encode": counted.encode, "decode": counted.decode},
         "seconds": round(rate.seconds(counted), 3),

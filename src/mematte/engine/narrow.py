@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mematte.errors import BudgetError
+from mematte.errors import BudgetError, TrimapError
 from mematte.image import BACKGROUND, FOREGROUND, UNKNOWN, Picture, Rows, Trimap, TrimapRows, TrimapScan
 from mematte.image.bands import row_bands
 from mematte.image.picture import displayed
@@ -126,13 +126,12 @@ def look_job(engine: Engine, job: Job) -> Job | None:
         engine: which will do it.
         job: for the picture at its own size.
     """
-    times = engine.reduction(job.size)
-    if times == 1:
+    if job.first_reduced == 1:
         return None
-    height, width = (-(-side // times) for side in job.size)
+    height, width = (-(-side // job.first_reduced) for side in job.size)
     # Colours in float32, trimap, alpha.
     beside_bytes = 0 if engine.device.type != "cpu" else job.beside_bytes + (3 * 4 + 1 + 4) * height * width
-    return engine.job((height, width), beside_bytes=beside_bytes)
+    return replace(engine.job((height, width)), beside_bytes=beside_bytes, row_bytes=0, first_reduced=1)
 
 
 def first_look(
@@ -144,7 +143,7 @@ def first_look(
     seconds: dict[str, float],
     progress: Progress,
 ) -> FirstLook:
-    """Show the network the picture reduced, if the engine does so with pictures of this size.
+    """Show the network the picture reduced, if that is planned.
 
     Args:
         engine: which estimates.
@@ -162,7 +161,7 @@ def first_look(
     looking = look_job(engine, plan.job)
     if looking is None:
         return as_it_is
-    times = engine.reduction(photo.size)
+    times = plan.job.first_reduced
     try:
         look_plan = make_plan(looking, plan.memory, plan.base_bytes)
     except BudgetError:
@@ -177,10 +176,10 @@ def first_look(
         del shown, alpha
         release_freed_blocks()
         narrowed = NarrowedTrimap(trimap, settled, times)
-        if not any((narrowed.level_rows(rows) == UNKNOWN).any() for rows in row_bands(photo.size)):
-            # Whatever that picture is, the network has no edge to ask about.
+        try:
+            asked = narrowed.scan(patch_px=scan.patch_px)
+        except TrimapError:  # Nothing is left to ask: the look saw no edge where people see one.
             return replace(as_it_is, times=times, planned_bytes=look_plan.peak_bytes, notes=notes)
-        asked = narrowed.scan(patch_px=scan.patch_px)
     return FirstLook(narrowed, asked, times, look_plan.peak_bytes, notes)
 
 

@@ -67,6 +67,7 @@ class Job:
     row_bytes: int = 0  # what a row of the photo and the trimap take that are read from files in bands
     colours_bytes: int = 0  # what the foreground's colours take afterwards, if wanted, or else writing
     windows: Windows = "all"  # that are computed
+    first_reduced: int = 1  # times smaller than that, at which the network is shown the picture before
     near: NearWindows | None = field(default=None, compare=False)  # those that are, if not all, where known
 
     @property

@@ -383,9 +383,14 @@ class Engine:
             return self.enlarge
         return 2 if math.prod(size) < self._enlarge_below else 1
 
-    def reduction(self, size: tuple[int, int]) -> int:
-        """How many times smaller the network is shown a picture of (height, width) px first; 1: it is not."""
-        asked_for = self.narrow == "auto" and 0 < self._narrow_above < math.prod(size)
+    def reduction(self, size: tuple[int, int], enlarged: int = 1) -> int:
+        """How many times smaller the network is shown a picture first; 1: it is not.
+
+        Args:
+            size: (height, width) px as it is shown to the network afterwards.
+            enlarged: so many times.
+        """
+        asked_for = self.narrow == "auto" and enlarged == 1 and 0 < self._narrow_above < math.prod(size)
         return reduction(size) if asked_for or self.narrow == "always" else 1
 
     def windows_of(self, enlarged: int = 1) -> Windows:
@@ -410,7 +415,8 @@ class Engine:
             enlarged: so many times.
             beside_bytes, row_bytes, colours_bytes: as in `Job`.
         """
-        narrows = self.device.type == "cpu" and self.reduction(size) > 1
+        times = self.reduction(size, enlarged)
+        narrows = self.device.type == "cpu" and times > 1
         return Job(
             size=size,
             spec=self.spec,
@@ -422,6 +428,7 @@ class Engine:
             row_bytes=row_bytes + (NARROWED_BYTES * size[1] if narrows else 0),
             colours_bytes=colours_bytes,
             windows=self.windows_of(enlarged),
+            first_reduced=times,
         )
 
     def plan(self, job: Job, unknown: NDArray[np.bool_] | None = None) -> Plan:
