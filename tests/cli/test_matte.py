@@ -132,6 +132,7 @@ def test_the_report_says_what_was_done(folder: Path, matte: Run) -> None:
         "version", "inputs", "outputs", "weights",
         "weights_source", "network", "device", "precision", "size", "enlarged",
         "padded", "tokens", "computed_tokens", "max_global_tokens", "unknown_share",
+        "first_reduced", "asked_share",
         "routing", "seconds", "memory_bytes",
         "planned_bytes", "peak_bytes", "notes", "warnings",
     }  # fmt: skip

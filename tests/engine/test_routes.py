@@ -43,7 +43,7 @@ def report_for(size: tuple[int, int], enlarged: int = 1) -> Report:
     padded = tuple(-(-side * enlarged // 32) * 32 for side in size)
     tokens = padded[0] * padded[1] // 256
     return Report(
-        "probe", "", "WR", "cpu", "float32", size, enlarged, padded, tokens, tokens, 18_500, 0.3,
+        "probe", "", "WR", "cpu", "float32", size, enlarged, padded, tokens, tokens, 18_500, 0.3, 1, 0.3,
         {}, 0, 0, 0, (), (),
     )  # fmt: skip
 

@@ -327,7 +327,9 @@ def test_a_name_and_its_file_are_two_settings_where_they_ask_for_other_windows()
     file = BUILT_IN.file
     assert BUILT_IN.windows != load_weights(str(file)).windows
     assert Network("tiny").settings != Network(str(file)).settings
-    assert Network("tiny", windows="all").settings == Network(str(file), windows="all").settings
+    alike = {"windows": "all", "narrow": "never"}
+    assert Network("tiny", **alike).settings == Network(str(file), **alike).settings
+    assert Network("tiny", windows="all").settings != Network(str(file), windows="all").settings
 
 
 def test_another_preprocessing_beside_the_weights_is_another_setting(monkeypatch: pytest.MonkeyPatch) -> None:
