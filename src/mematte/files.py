@@ -1,9 +1,13 @@
-"""Files that results must never be written over, and texts that appear whole or not at all."""
+"""Files: what must never be written over, and what appears whole or not at all."""
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
-from collections.abc import Sequence
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import OutputError
@@ -28,22 +32,76 @@ def is_same_file(one: Path, other: Path) -> bool:
     return same_name or (one.exists() and other.exists() and one.samefile(other))
 
 
+def target_of(path: Path) -> Path:
+    """Where a file written as `path` goes: a link goes on pointing where it did.
+
+    Raises:
+        OutputError: links that lead in a circle, or a name that OpenImageIO cannot take.
+    """
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+    target = path.resolve()
+    for name in (path, target):  # a link, or a folder above it, may lead to another kind of name
+        try:
+            str(name).encode()
+        except UnicodeError:
+            raise OutputError(f"The name {str(name)!a} is not valid UTF-8. Choose another.") from None
+    return target
+
+
+def partial_of(path: Path) -> Path:
+    """A name, new at each call, under which a file is written until it is whole: beside its place.
+
+    New, because neither another thread nor what a killed process left may be in the way; short, because
+    40 characters are at most 160 of the 255 bytes that a name may have.
+    """
+    target = target_of(path)
+    return target.with_name(f".{target.stem[:40]}.partial-{secrets.token_hex(6)}{target.suffix}")
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """Within, a file is written under the name that is given; then it takes its place, or vanishes.
+
+    Raises:
+        OSError: it cannot take its place.
+        OutputError: as `target_of`.
+    """
+    target, partial = target_of(path), partial_of(path)
+    try:
+        yield partial
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all, in place of what is there.
 
     Raises:
         OutputError: it cannot be written there; nothing is left behind.
     """
-    from .image.write import partial_of, target_of  # here, so that --help does not wait for them
-
-    partial = partial_of(path)
     try:
-        with partial.open("w", encoding="utf-8", errors=NO_UTF8, newline="\n") as file:
+        with (
+            appearing(path) as partial,
+            partial.open("w", encoding="utf-8", errors=NO_UTF8, newline="\n") as file,
+        ):
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(target_of(path))
     except OSError as error:
+        if isinstance(error, OutputError):
+            raise
         raise OutputError(f"{path} was not written, nothing is left behind: {error.strerror}.") from error
-    finally:
-        partial.unlink(missing_ok=True)

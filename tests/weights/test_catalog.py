@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from mematte.errors import WeightsError
+from mematte.files import sha256
 from mematte.model import MEMatte, ModelSpec
 from mematte.weights import CATALOG, DEFAULT, load, load_weights, save_weights, weights_of
 from mematte.weights.catalog import ALIASES, BUILT_IN, ENTRIES, SMALL, Entry, find
-from mematte.weights.files import sha256
 
 
 def test_the_default_is_built_in() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mematte.errors import InputError
-from mematte.image.write import partial_of, target_of
+from mematte.files import appearing
 
 from .budget import BudgetRow
 from .measure import Row
@@ -83,9 +83,5 @@ def draw(points: Sequence[Point], path: Path, memory_is: str) -> None:
         panel.grid(which="both", alpha=0.25)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-    beside = partial_of(path)
-    try:
-        figure.savefig(beside, dpi=120, format="png")
-        beside.replace(target_of(path))
-    finally:
-        beside.unlink(missing_ok=True)
+    with appearing(path) as partial:
+        figure.savefig(partial, dpi=120, format="png")

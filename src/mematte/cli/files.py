@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from mematte.errors import OutputError
+from mematte.files import partial_of, target_of
 
 Role = Literal["alpha", "cutout", "foreground", "composite", "routes", "report"]
 
@@ -31,8 +32,6 @@ def check_new_file(path: Path, suffix: str, what: str, force: bool) -> None:
     Raises:
         OutputError: the suffix is another, the file exists, or its folder is missing or not writable.
     """
-    from mematte.image.write import partial_of, target_of
-
     if path.suffix.lower() != suffix:
         raise OutputError(f"{path}: {what} needs a name that ends in {suffix}.")
     if path.is_dir():

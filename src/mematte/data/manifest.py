@@ -8,14 +8,13 @@ when the work goes on.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mematte.errors import OutputError
-from mematte.files import write_text
+from mematte.files import sha256, write_text
 
 MANIFEST = "manifest.jsonl"
 
@@ -83,7 +82,7 @@ def fingerprints(output: Path, files: Files) -> dict[str, Record]:
         folder: {
             "file": file,
             "bytes": (output / file).stat().st_size,
-            "sha256": _sha256(output / file),
+            "sha256": sha256(output / file),
         }
         for folder, file in files.items()
     }
@@ -159,11 +158,3 @@ def _remove_partials(output: Path, items: Mapping[str, Files]) -> None:
     for folder in (".", *_folders(items)):
         for path in (output / folder).glob(".*.partial-*"):
             path.unlink(missing_ok=True)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -95,8 +95,8 @@ class Network:
         """
         from mematte.engine.device import choose_device, choose_precision
         from mematte.engine.memory import parse_memory, show_memory
+        from mematte.files import sha256
         from mematte.weights import load_weights
-        from mematte.weights.files import sha256
 
         device = choose_device(self.device)
         precision = choose_precision(self.precision, device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 import warnings
@@ -25,6 +24,7 @@ from mematte.eval.methods import Estimator, Method
 from mematte.eval.metrics import Alpha
 from mematte.eval.record import Record, Stamp, stamp_of
 from mematte.eval.results import Failure, Results, Scored
+from mematte.files import sha256
 from mematte.image import DEFAULT_MAX_PIXELS, UNKNOWN, write_alpha
 from mematte.processes import process_pool
 
@@ -160,7 +160,7 @@ def _has_alpha(file: Path | None, scored: Scored | None, force: bool) -> bool:
         return True
     if not file.exists():
         return False
-    if scored and scored.alpha_sha256 and scored.alpha_sha256 == _sha256(file):
+    if scored and scored.alpha_sha256 and scored.alpha_sha256 == sha256(file):
         return True
     if not force:
         raise OutputError(f"{file} exists and is not of these scores. --force replaces it.")
@@ -297,8 +297,4 @@ class _Judge:
         scale = np.float32(255 if alpha.dtype == np.uint8 else 1)
         bits: Any = 8 if self._task.rules.eight_bit else "float"
         write_alpha(path, alpha.astype(np.float32) / scale, bits=bits, force=True)
-        return _sha256(path)
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+        return sha256(path)

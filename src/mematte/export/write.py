@@ -14,11 +14,10 @@ from onnx import TensorProto, helper
 from mematte import __version__
 from mematte.engine.plan import DEFAULT_MAX_GLOBAL_TOKENS
 from mematte.errors import ExportError, OutputError
-from mematte.image.write import partial_of, target_of
+from mematte.files import appearing, sha256
 from mematte.model import MEMatte
 from mematte.weights import Weights, build
 from mematte.weights.checkpoint import check_finite
-from mematte.weights.files import sha256
 
 from .graph import Graph
 from .network import NetworkWriter
@@ -90,19 +89,16 @@ def export_onnx(
             f"{weights.name} takes {stored / 1e9:.1f} GB, and an ONNX file holds 2.1 GB. float16 halves it."
         )
     model = onnx_model(network, weights, opset)
-    partial = partial_of(path)
+    verified = None
     try:
-        partial.write_bytes(model.SerializeToString())
-        verified = None
-        if _has_onnx_runtime():
-            verified = verify(partial, network, weights.preprocessing)
-        partial.replace(target_of(path))
+        with appearing(path) as partial:
+            partial.write_bytes(model.SerializeToString())
+            if _has_onnx_runtime():
+                verified = verify(partial, network, weights.preprocessing)
     except OSError as error:
         raise OutputError(
             f"{path} cannot be written: {error.strerror or error}. Nothing was left behind."
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
     return Exported(path, model.ByteSize(), verified)
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import shutil
 import struct
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ import OpenImageIO as oiio  # noqa: N813
 from numpy.typing import NDArray
 
 from mematte.errors import ImageFileError, InputError, MatteError, OutputError
+from mematte.files import appearing, partial_of, target_of
 from mematte.image.bands import row_bands
 from mematte.image.color import FloatArray, linear_to_srgb, srgb_to_linear
 from mematte.image.decode import Reader, complaint_of
@@ -521,50 +521,19 @@ def _header(
 @contextlib.contextmanager
 def _in_place(path: Path, force: bool) -> Iterator[Path]:
     """A temporary file beside `path`: takes its place if the block succeeds, vanishes if it does not."""
-    temporary = partial_of(path)
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())  # some file systems say only now that the disk is full
-        if path.exists() and not force:
-            raise OutputError(f"{path} was made by someone else meanwhile. --force (force=True) replaces it.")
-        temporary.replace(target_of(path))
+        with appearing(path) as temporary:
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())  # some file systems say only now that the disk is full
+            if path.exists() and not force:
+                raise OutputError(
+                    f"{path} was made by someone else meanwhile. --force (force=True) replaces it."
+                )
     except OSError as error:
         if isinstance(error, MatteError):  # ours says more; or it is about a file that was being read
             raise
         raise OutputError(_failed(path, error.strerror or str(error))) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def target_of(path: Path) -> Path:
-    """Where a file written as `path` goes: a link goes on pointing where it did.
-
-    Raises:
-        OutputError: links that lead in a circle, or a name that OpenImageIO cannot take.
-    """
-    try:
-        path.stat()
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
-    target = path.resolve()
-    for name in (path, target):  # a link, or a folder above it, may lead to another kind of name
-        try:
-            str(name).encode()
-        except UnicodeError:
-            raise OutputError(f"The name {str(name)!a} is not valid UTF-8. Choose another.") from None
-    return target
-
-
-def partial_of(path: Path) -> Path:
-    """A name, new at each call, under which a file is written until it is whole: beside its place.
-
-    New, because neither another thread nor what a killed process left may be in the way; short, because
-    40 characters are at most 160 of the 255 bytes that a name may have.
-    """
-    target = target_of(path)
-    return target.with_name(f".{target.stem[:40]}.partial-{secrets.token_hex(6)}{target.suffix}")
 
 
 def _reserve(temporary: Path, bytes_needed: int) -> None:

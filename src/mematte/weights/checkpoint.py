@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mematte.errors import OutputError, WeightsError
-from mematte.image.write import partial_of, target_of
+from mematte.files import appearing, target_of
 from mematte.model import MEMatte, ModelSpec
 from mematte.model.mematte import Padding
 
@@ -160,18 +160,15 @@ def save_weights(
         metadata = {METADATA_KEY: json.dumps(_description(weights), allow_nan=False)}
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{what}: the training record must be plain JSON: {error}.") from error
-    target, partial = target_of(path), partial_of(path)
     try:
-        partial.touch()
-        mode = partial.stat().st_mode
-        save_file(tensors, partial, metadata=metadata)
-        partial.chmod(mode)  # safetensors makes files that only their owner may read
-        partial.replace(target)
+        with appearing(path) as partial:
+            partial.touch()
+            mode = partial.stat().st_mode
+            save_file(tensors, partial, metadata=metadata)
+            partial.chmod(mode)  # safetensors makes files that only their owner may read
     except Exception as error:  # safetensors has an error of its own for a full disk
         reason = " ".join(str(error).split())
         raise OutputError(f"{path} cannot be written: {reason}. Nothing was left behind.") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def from_metadata(state: dict[str, Tensor], metadata: Mapping[str, str], path: Path) -> Weights:

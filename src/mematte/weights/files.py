@@ -6,7 +6,6 @@ are read with `weights_only=True`, and what that refuses is refused.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import warnings
 from collections.abc import Mapping
@@ -79,15 +78,6 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise WeightsError(f"{path}: the dict of named tensors is empty.")
     return tensors
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()
 
 
 def _is_plain(value: object) -> bool:

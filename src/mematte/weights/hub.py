@@ -21,10 +21,9 @@ from huggingface_hub.errors import (
 )
 
 from mematte.errors import OutputError, WeightsError
-from mematte.files import write_text
+from mematte.files import sha256, write_text
 
 from .checkpoint import Weights, save_weights
-from .files import sha256
 
 # The first that a repository or folder has is taken.
 WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")

@@ -12,11 +12,12 @@ from pathlib import Path
 import torch
 
 from mematte.errors import MatteWarning, OutputError, WeightsError
+from mematte.files import sha256
 
 from .catalog import ALIASES, CATALOG, Entry, find
 from .checkpoint import METADATA_KEY, Preprocessing, Weights, from_metadata, save_weights
 from .convert import check_config, convert, read_json, read_preprocessing
-from .files import read_tensors, sha256
+from .files import read_tensors
 from .hub import WEIGHTS_FILES, fetch
 
 SUFFIXES = {".safetensors", ".pth", ".pt", ".bin", ".ckpt"}
