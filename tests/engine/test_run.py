@@ -1,7 +1,10 @@
 """The engine: any size, tiled equal to whole, known pixels exact, nothing else in silence."""
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -331,6 +334,36 @@ def test_a_budget_is_told_of_the_picture_s_own_size(weights) -> None:
         BudgetError, match=r"200x300 px, shown at 2 times their size, do not fit into 1 MB.* --enlarge 1"
     ):
         Engine(weights, device="cpu", memory="1MB", enlarge=2)(picture(300, 200), banded_trimap(300, 200))
+
+
+MANY_SIZES = """
+import numpy as np, torch
+import mematte
+from mematte.engine.memory import release_freed_blocks, used_bytes
+
+rng = np.random.default_rng(0)
+engine = mematte.load("tiny", device="cpu", precision="float32", enlarge=1, memory="2GB")
+taken = []
+for number in range(48):
+    height, width = rng.integers(300, 900, 2)
+    levels = np.full((height, width), 255, np.uint8)
+    levels[: height // 4, : width // 4] = 128
+    engine(rng.integers(0, 256, (height, width, 3), dtype=np.uint8), levels)
+    release_freed_blocks()
+    taken.append(used_bytes(torch.device("cpu")))
+print((taken[-1] - taken[15]) // 10**6)
+"""
+
+
+def test_pictures_of_many_sizes_leave_little_behind() -> None:
+    """What libraries keep of shapes that do not come again would fill any budget."""
+    unset = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    done = subprocess.run(
+        [sys.executable, "-c", MANY_SIZES], capture_output=True, text=True, check=True, env=environment
+    )
+
+    assert int(done.stdout) < 40
 
 
 def test_threads_take_turns_within_a_budget(weights) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import math
 import mmap
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ BINARY_UNITS = {"KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 # 32 MB is the largest block that glibc can be told to keep.
 _LARGEST_KEPT_BYTES, _SMALLEST_RETURNED_BYTES, _KEPT_HEAP_BYTES = 32 << 20, 1 << 20, 256 << 20
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+_CODE_KEPT = "128"  # shapes
 
 
 def parse_memory(amount: str | int | float) -> int:
@@ -150,6 +153,16 @@ def zeros_on_demand(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
 def gives_zeros_on_demand() -> bool:
     """Whether this system has private mappings: Windows has none."""
     return hasattr(mmap, "MAP_PRIVATE")
+
+
+def keep_little_code() -> None:
+    """From now on oneDNN, and PyTorch above it, keep the code for few shapes of maps, not for 1,024.
+
+    They read how many when they first compute something in this process; later it changes nothing. What the
+    environment says already stays.
+    """
+    for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(name, _CODE_KEPT)
 
 
 def keep_freed_blocks() -> None:

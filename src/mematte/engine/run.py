@@ -39,6 +39,7 @@ from .memory import (
     freed_blocks_kept,
     freed_blocks_returned,
     keep_freed_blocks,
+    keep_little_code,
     parse_memory,
     peak_process_bytes,
     release_freed_blocks,
@@ -155,6 +156,8 @@ class Engine:
         begin(self.device)
         self.precision = choose_precision(precision, self.device)
         self.memory = None if memory is None else _checked_budget(memory, self.device)
+        if self.memory is not None and not self._is_gpu:
+            keep_little_code()
         self.max_global_tokens = max_global_tokens
         self.weights_name = weights.name
         self.weights_source = weights.source
