@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mematte import load
 from mematte.engine import Engine, Plan
 from mematte.engine.scene import Scene
 from mematte.errors import BudgetError
@@ -22,6 +23,7 @@ from mematte.weights import Weights
 from mematte.weights.convert import convert
 
 from .conftest import random_weights
+from .test_narrow import disc
 from .test_run import banded_trimap, cut_into, picture
 
 DEVICE = "cuda"
@@ -327,3 +329,16 @@ def test_settings_of_pytorch_are_as_they_were(weights) -> None:
     Engine(weights, device=DEVICE, precision="float32")(picture(64, 64), banded_trimap(64, 64))
 
     assert settings() == before
+
+
+def test_a_first_look_settles_what_it_does_on_the_cpu() -> None:
+    image, levels = disc()
+
+    ours, theirs = (
+        load("tiny", device=device, precision="float32", enlarge=1, narrow="always")(image, levels)
+        for device in (DEVICE, "cpu")
+    )
+
+    assert ours.report.first_reduced == theirs.report.first_reduced == 2
+    assert ours.report.asked_share == pytest.approx(theirs.report.asked_share, abs=0.01)
+    assert np.abs(ours.alpha - theirs.alpha).mean() < 1e-3
