@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -119,9 +120,10 @@ def prove(asked: Asked, progress: Callable[[str], None] = lambda _: None) -> Pro
         raise InputError(f"{asked.student} is of no network that has a name, one of {', '.join(SPECS)}.")
 
     # What is wrong with the teacher is told before the hours of scoring. All see pictures at the size that
-    # the student's weights ask for: a teacher's may ask for nothing.
+    # the student's weights ask for, and once, as the paper's do: a teacher's may ask for nothing.
     shown: Enlarge = _enlargement(asked.student, asked.data) if asked.teacher else "auto"
-    teacher = Network(asked.teacher, enlarge=shown)
+    teacher = Network(asked.teacher, enlarge=shown, narrow="never")
+    student = partial(Network, asked.student, narrow="never")
     if asked.teacher:
         _ = teacher.settings
 
@@ -138,8 +140,8 @@ def prove(asked: Asked, progress: Callable[[str], None] = lambda _: None) -> Pro
         )
 
     methods = [
-        scored("student", "student", Network(asked.student)),
-        scored("student, every token attends", "everyone", Network(asked.student, everyone=True)),
+        scored("student", "student", student()),
+        scored("student, every token attends", "everyone", student(everyone=True)),
     ]
     if asked.teacher:
         methods.append(scored("teacher", "teacher", teacher))
@@ -148,7 +150,7 @@ def prove(asked: Asked, progress: Callable[[str], None] = lambda _: None) -> Pro
         scored("KNN (PyMatting)", "knn", PyMatting("knn")),
     ]
     capped = [
-        (cap, scored(f"at most {cap} tokens", f"cap-{cap}", Network(asked.student, max_global_tokens=cap)))
+        (cap, scored(f"at most {cap} tokens", f"cap-{cap}", student(max_global_tokens=cap)))
         for cap in asked.caps
     ]
     settings = [
