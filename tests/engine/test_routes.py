@@ -326,6 +326,8 @@ def test_the_description_has_sizes_as_people_say_them() -> None:
     assert description(replace(near, left_out=None), report) == f"{size}. {network}"
     some = replace(report, computed_tokens=1234)
     assert description(near, some) == f"{size}, of which 1,234 are computed. {network}"
+    looked = replace(report, enlarged=1, first_reduced=2, asked_share=0.12)
+    assert "451x300 px, 12% of it unknown after a first look, 30% before: 58x38" in description(near, looked)
 
 
 @pytest.mark.parametrize("enlarged", [1, 2, 3])

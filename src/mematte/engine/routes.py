@@ -140,6 +140,10 @@ def description(routing: BlockRouting, report: Report) -> str:
     """What the picture and its tokens are: sizes and numbers, in one line."""
     (height, width), (rows, columns) = report.size, routing.attend.shape
     shown = f", shown to the network at {report.enlarged} times its size" if report.enlarged > 1 else ""
+    if report.first_reduced > 1:
+        shown += (
+            f", {report.asked_share:.0%} of it unknown after a first look, {report.unknown_share:.0%} before"
+        )
     token = "x".join([f"{token_px(routing, report):.3g}"] * 2)
     computed = f", of which {report.computed_tokens:,} are computed" if routing.left_out is not None else ""
     return (
