@@ -220,7 +220,7 @@ def test_an_empty_folder_is_one_line_on_stderr(run: Run, folder: Path) -> None:
     assert (result.status, result.out, result.err) == (1, "", "Error: empty is empty.\n")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS and Windows take only Unicode names")
 def test_a_name_that_is_no_utf_8_can_be_written_into_every_table(evaluate: Run, discs: Path) -> None:
     for role in ("image", "trimap1", "alpha"):
         (discs / role / "small.png").rename(discs / role / os.fsdecode(b"caf\xe9.png"))

@@ -38,10 +38,8 @@ SURE = 0.1
 MARGIN_PX = 8
 """... if all within so many pixels of the reduced picture do too: a lone hair keeps its surroundings."""
 
-
 NARROWED_BYTES = 2
 """What a pixel takes while `NarrowedTrimap` makes it."""
-
 
 _CODE_BYTES = 16_000_000
 """What oneDNN keeps for the shapes of the reduced picture."""
