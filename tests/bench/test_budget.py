@@ -11,8 +11,7 @@ from mematte.errors import InputError
 from mematte.image import UNKNOWN, read_picture, read_trimap
 from mematte.model import TINY
 
-from ..engine.conftest import random_weights
-from ..engine.test_run import picture
+from ..engine.conftest import picture, random_weights
 
 ROW = BudgetRow(
     Setting((4872, 6017), memory=900_000_000),

@@ -22,9 +22,8 @@ from mematte.model.router import Decide
 from mematte.weights import Weights
 from mematte.weights.convert import convert
 
-from .conftest import random_weights
+from .conftest import banded_trimap, cut_into, picture, random_weights
 from .test_narrow import disc
-from .test_run import banded_trimap, cut_into, picture
 
 DEVICE = "cuda"
 TOLERANCES = {"float32": 2e-4, "bfloat16": 2e-2, "float16": 2e-2}

@@ -14,7 +14,7 @@ from mematte.image import read_picture
 from mematte.model import TINY
 from mematte.weights import save_weights
 
-from .test_run import banded_trimap, picture
+from .conftest import banded_trimap, picture
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from mematte.image import (
 )
 from mematte.image.bands import row_bands
 
-from .test_run import banded_trimap, picture
+from .conftest import banded_trimap, picture
 
 
 def disc() -> tuple[np.ndarray, np.ndarray]:
@@ -203,11 +203,7 @@ def test_a_first_look_that_memory_does_not_hold_is_left_out_and_it_is_said(tiny:
     image, levels = disc()
     looked = tiny(image, levels)
 
-    def too_large(engine: Engine, job: Any) -> Any:
-        looking = look_job(engine, job)
-        return replace(looking, beside_bytes=10**15)
-
-    monkeypatch.setattr(narrow, "look_job", too_large)
+    monkeypatch.setattr(narrow, "look_job", lambda job: replace(look_job(job), beside_bytes=10**15))
     matte = tiny(image, levels)
 
     assert matte.report.first_reduced == 1

@@ -17,8 +17,7 @@ from mematte.engine.replay import Directly, Recorder, Recording, is_worth_it
 from mematte.errors import DeviceError
 from mematte.model import TINY, teacher
 
-from .conftest import random_weights
-from .test_run import banded_trimap, picture
+from .conftest import banded_trimap, picture, random_weights
 
 Result = TypeVar("Result")
 

@@ -32,8 +32,7 @@ from mematte.errors import InputError
 from mematte.image import Picture, Trimap, open_picture, open_trimap
 from mematte.model import TINY, teacher
 
-from .conftest import random_weights
-from .test_run import banded_trimap, picture
+from .conftest import banded_trimap, picture, random_weights
 
 SIZES = [(96, 120), (1, 1), (15, 17), (300, 40), (33, 64)]
 

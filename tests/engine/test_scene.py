@@ -10,7 +10,7 @@ from mematte.image.color import srgb_to_linear
 from mematte.image.picture import displayed
 from mematte.weights import Preprocessing
 
-from .test_run import banded_trimap, picture
+from .conftest import banded_trimap, picture
 
 
 @pytest.mark.parametrize("window", [(slice(0, 64), slice(0, 96)), (slice(32, 64), slice(48, 80))])

@@ -21,7 +21,7 @@ from mematte.image import (
     write_trimap,
 )
 
-from .test_run import banded_trimap, cut_into, picture
+from .conftest import banded_trimap, cut_into, picture
 
 SIZE = (230, 310)
 

@@ -116,7 +116,7 @@ def plan(
     plans = [engine.plan(job, cells)] if memory is not None else _curve(engine, job, cells)
     rate = rates(engine, fresh=measure)
     enlarged = job.size[0] // jobs[-1].size[0]
-    described = [_described(engine, each, rate, share, attending, enlarged) for each in plans]
+    described = [_described(each, rate, share, attending, enlarged) for each in plans]
     if as_json:
         typer.echo(json.dumps(described[0] if memory is not None else described, indent=2))
     elif memory is not None:
@@ -202,13 +202,11 @@ def _curve(engine: Engine, job: Job, unknown: NDArray[np.bool_] | None) -> list[
     return plans
 
 
-def _described(
-    engine: Engine, plan: Plan, rate: Rates, unknown: float, attending: float, enlarged: int
-) -> dict[str, Any]:
+def _described(plan: Plan, rate: Rates, unknown: float, attending: float, enlarged: int) -> dict[str, Any]:
     from mematte.engine.cost import operations
 
     counted = operations(plan, unknown, attending)
-    look = _first_look(engine, plan, rate, unknown, attending)
+    look = _first_look(plan, rate, unknown, attending)
     return {
         "size": {"width": plan.job.size[1] // enlarged, "height": plan.job.size[0] // enlarged},
         "enlarged": enlarged,
@@ -230,15 +228,13 @@ def _described(
     }
 
 
-def _first_look(
-    engine: Engine, plan: Plan, rate: Rates, unknown: float, attending: float
-) -> dict[str, Any] | None:
+def _first_look(plan: Plan, rate: Rates, unknown: float, attending: float) -> dict[str, Any] | None:
     """What the look at the reduced picture takes that goes before; None if there is none."""
     from mematte.engine import look_job, make_plan
     from mematte.engine.cost import operations
     from mematte.errors import BudgetError
 
-    looking = look_job(engine, plan.job)
+    looking = look_job(plan.job)
     if looking is None:
         return None
     try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,11 +23,9 @@ from mematte.image.bands import row_bands
 from mematte.image.picture import displayed
 from mematte.image.trimap import deeper_than, scan_rows
 
+from .execute import Executor, Progress
 from .memory import freed_blocks_returned, release_freed_blocks
 from .plan import Job, Plan, make_plan
-
-if TYPE_CHECKING:
-    from .run import Engine, Progress
 
 Levels = NDArray[np.uint8]
 
@@ -54,7 +52,8 @@ class FirstLook:
         scan: of that.
         times: smaller than it is that the network was shown the picture first; 1 = it was not.
         planned_bytes: the predicted peak of doing so, in the measure of the plan's; 0 if it was not done.
-        notes, warnings: what there is to say, as in `Report`.
+        notes: what there is to say, as in `Report`.
+        is_left_out: it was planned, and the memory does not suffice.
     """
 
     trimap: TrimapRows
@@ -62,7 +61,7 @@ class FirstLook:
     times: int = 1
     planned_bytes: int = 0
     notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    is_left_out: bool = False
 
 
 class NarrowedTrimap:
@@ -117,23 +116,26 @@ def left_by_look(size: tuple[int, int]) -> int:
     return _CODE_BYTES + math.prod(-(-side // times) for side in size)
 
 
-def look_job(engine: Engine, job: Job) -> Job | None:
-    """What there is to do before a job, the reduced picture in memory beside all else; None if nothing is.
-
-    Args:
-        engine: which will do it.
-        job: for the picture at its own size.
-    """
+def look_job(job: Job) -> Job | None:
+    """What there is to do before a job, the reduced picture in memory beside all else; None if nothing is."""
     if job.first_reduced == 1:
         return None
     height, width = (-(-side // job.first_reduced) for side in job.size)
     # Colours in float32, trimap, alpha.
-    beside_bytes = 0 if engine.device.type != "cpu" else job.beside_bytes + (3 * 4 + 1 + 4) * height * width
-    return replace(engine.job((height, width)), beside_bytes=beside_bytes, row_bytes=0, first_reduced=1)
+    more_bytes = 0 if job.on_gpu else (3 * 4 + 1 + 4) * height * width
+    return replace(
+        job,
+        size=(height, width),
+        first_reduced=1,
+        beside_bytes=job.beside_bytes + more_bytes,
+        row_bytes=0,
+        colours_bytes=0,
+        near=None,
+    )
 
 
 def first_look(
-    engine: Engine,
+    executor: Executor,
     photo: Rows,
     trimap: TrimapRows,
     scan: TrimapScan,
@@ -144,7 +146,7 @@ def first_look(
     """Show the network the picture reduced, if that is planned.
 
     Args:
-        engine: which estimates.
+        executor: which estimates.
         photo: an open file, or a picture in memory.
         trimap: as large.
         scan: of the trimap, by cells of the network's patch.
@@ -156,20 +158,20 @@ def first_look(
         ImageFileError, DeviceError, WeightsError: as `Engine`.
     """
     as_it_is = FirstLook(trimap, scan)
-    looking = look_job(engine, plan.job)
+    looking = look_job(plan.job)
     if looking is None:
         return as_it_is
     times = plan.job.first_reduced
     try:
         look_plan = make_plan(looking, plan.memory, plan.base_bytes)
     except BudgetError:
-        return replace(as_it_is, warnings=(_left_out(engine, photo),))
-    with engine.timed(seconds, "look"), freed_blocks_returned():
+        return replace(as_it_is, is_left_out=True)
+    with executor.timed(seconds, "look"), freed_blocks_returned():
         shown, known = shrunk(photo, trimap, times)
         alpha = np.zeros(shown.size, np.float32)
         cells = known.scan(patch_px=scan.patch_px).cells
         half = partial(_half_of, progress)
-        look_plan, _, notes = engine.estimate(look_plan, shown, known, cells, alpha, {}, half)
+        look_plan, _, notes = executor.estimate(look_plan, shown, known, cells, alpha, {}, half)
         settled = settle(known.levels, alpha)
         del shown, alpha
         release_freed_blocks()
@@ -183,16 +185,6 @@ def first_look(
 
 def _half_of(progress: Progress, stage: str, share: float) -> None:
     progress("look", (share + (stage == "decode")) / 2)
-
-
-def _left_out(engine: Engine, photo: Rows) -> str:
-    (height, width), auto = photo.size, engine.narrow == "auto"
-    who = f"as {engine.weights_name} asks for pictures so large" if auto else "as asked for"
-    return (
-        f"The memory does not suffice to show the network this picture of {width}x{height} px reduced first, "
-        f"{who}: where wide regions are unknown, mattes are cleaner then. Raise --memory, or say "
-        "--narrow never."
-    )
 
 
 def shrunk(photo: Rows, trimap: TrimapRows, times: int) -> tuple[Picture, Trimap]:

@@ -38,10 +38,11 @@ from mematte.image.composite import Color
 from mematte.image.write import Kind
 
 from .device import threads_kept
+from .execute import Progress
 from .matte import BlockRouting, Report
 from .narrow import FirstLook, first_look
 from .plan import Job, Plan
-from .run import Engine, Progress
+from .run import Engine
 from .scene import Scene
 
 Floats = NDArray[np.float32]
