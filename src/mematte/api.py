@@ -53,7 +53,7 @@ def load(
     begin(chosen)
     choose_precision(precision, chosen)  # fails sooner than a download
     return Engine(
-        load_weights(weights if isinstance(weights, str) else Path(weights)),
+        load_weights(weights),
         device=device,
         precision=precision,
         memory=memory,

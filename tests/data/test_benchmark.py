@@ -178,16 +178,23 @@ def test_bad_settings_are_refused(settings: dict[str, Any], says: str) -> None:
 
 
 def test_backgrounds_are_found_in_every_folder_but_hidden_ones(tmp_path: Path) -> None:
-    for name in ("b.JPG", "a/c/d.png", "a/e.tif", "notes.txt", ".thumbs/f.png", ".g.png"):
-        path = tmp_path / name
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "backgrounds"
+    for path in (
+        *(
+            folder / name
+            for name in ("b.JPG", "a/c/d.png", "a/e.tif", "notes.txt", ".thumbs/f.png", ".g.png")
+        ),
+        elsewhere / "h.png",
+    ):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    found = [path.relative_to(tmp_path).as_posix() for path in background_files(tmp_path)]
-    assert found == ["a/c/d.png", "a/e.tif", "b.JPG"]
+    (folder / "z").symlink_to(elsewhere)
+    found = [path.relative_to(folder).as_posix() for path in background_files(folder)]
+    assert found == ["a/c/d.png", "a/e.tif", "b.JPG", "z/h.png"]
 
 
 def test_a_folder_without_pictures_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="There are no pictures below"):
+    with pytest.raises(DataError, match="There are no pictures in"):
         background_files(tmp_path)
     with pytest.raises(DataError, match="is not a folder"):
         background_files(tmp_path / "nothere")

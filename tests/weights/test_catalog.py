@@ -6,10 +6,12 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mematte.errors import WeightsError
+import mematte
+from mematte.errors import InputError, WeightsError
 from mematte.files import sha256
 from mematte.model import MEMatte, ModelSpec
 from mematte.weights import CATALOG, DEFAULT, load, load_weights, save_weights, weights_of
@@ -80,6 +82,21 @@ def test_what_lies_on_a_drive_comes_with_directions(name: str) -> None:
 def test_an_unknown_name_lists_the_known_ones(name: str, message: str) -> None:
     with pytest.raises(WeightsError, match=re.escape(message)):
         load_weights(name)
+
+
+@pytest.mark.parametrize("name", [None, 1, b"tiny", ["tiny"]])
+def test_weights_are_said_by_a_name_or_a_path(name: Any) -> None:
+    for function in (load_weights, mematte.load):
+        with pytest.raises(InputError, match="a name, a path or a repository") as caught:
+            function(name)
+        assert repr(name) in str(caught.value)
+
+
+def test_what_does_not_come_from_the_hub_has_no_revision() -> None:
+    assert BUILT_IN.file
+    for name in (BUILT_IN.name, BUILT_IN.file, str(BUILT_IN.file)):
+        with pytest.raises(InputError, match="revision='main' is of a repository on the hub"):
+            load_weights(name, revision="main")
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from mematte.data import manifest
-from mematte.data.layouts import PICTURE_SUFFIXES, Found, Pair, Role
+from mematte.data.layouts import Found, Pair, Role
 from mematte.data.manifest import MANIFEST, Record
 from mematte.data.overlay import (
     Depth,
@@ -37,6 +37,7 @@ from mematte.data.overlay import (
     read_foreground,
     window_of,
 )
+from mematte.data.pictures import picture_files
 from mematte.errors import DataError, InputError, MatteError, MatteWarning, OutputError
 from mematte.image import DEFAULT_MAX_PIXELS, read_picture, write_alpha, write_picture, write_trimap
 from mematte.image.color import as_float
@@ -136,25 +137,12 @@ class Built:
 
 
 def background_files(folder: Path) -> tuple[Path, ...]:
-    """Every picture below a folder, however deep, in an order that is the same everywhere.
+    """All picture files in a folder and below it, in an order that is the same everywhere.
 
     Raises:
-        DataError: there is no folder, or no picture in it.
+        DataError: as `picture_files`.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder. Name one that holds pictures.")
-    files = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in PICTURE_SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    ]
-    if not files:
-        raise DataError(
-            f"There are no pictures below {folder}: no name ends in {', '.join(sorted(PICTURE_SUFFIXES))}."
-        )
-    return tuple(sorted(files, key=lambda path: path.relative_to(folder).as_posix()))
+    return tuple(sorted(picture_files(folder), key=lambda path: path.relative_to(folder).as_posix()))
 
 
 def plan(pairs: Sequence[Pair], backgrounds: Sequence[Path], settings: Settings) -> list[Composite]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -119,8 +118,7 @@ class Engine(Executor):
         from mematte.weights import load_weights
 
         begin(choose_device(options.get("device", "auto")))
-        name = name_or_path if isinstance(name_or_path, str) else Path(name_or_path)
-        weights = load_weights(name, revision=revision, local_files_only=local_files_only)
+        weights = load_weights(name_or_path, revision=revision, local_files_only=local_files_only)
         return cls(weights, **options)
 
     def __call__(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from mematte.errors import MatteWarning, OutputError, WeightsError
+from mematte.errors import InputError, MatteWarning, OutputError, WeightsError
 from mematte.files import sha256
 
 from .catalog import ALIASES, CATALOG, Entry, find
@@ -32,7 +32,7 @@ UNKNOWN_LICENCE = (
 
 
 def load_weights(
-    name_or_path: str | Path, *, revision: str | None = None, local_files_only: bool = False
+    name_or_path: str | os.PathLike[str], *, revision: str | None = None, local_files_only: bool = False
 ) -> Weights:
     """Load weights by what people call them.
 
@@ -41,14 +41,17 @@ def load_weights(
             Face's), a folder of a training run or with `model.safetensors`, or a repository on the Hugging
             Face hub ("org/name"). A name of the catalogue wins over a file that is called the same ("./tiny"
             means the file); what exists on disk wins over the hub, and where there is a folder "org" here,
-            "org/name" is a file in it.
+            "org/name" is a file in it. A `Path` is a path, whatever names there are.
         revision: of the repository: branch, tag or commit. The catalogue's checksums then do not apply.
         local_files_only: do not ask the hub; take what its cache holds.
 
     Raises:
         WeightsError: nothing is there, or what is there is damaged or of another network. The message says
             what to do.
+        InputError: it is neither a string nor a path, or a revision is asked for of what is no repository.
     """
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        raise InputError(f"Weights are a name, a path or a repository on the hub, not {name_or_path!r}.")
     if isinstance(name_or_path, str):
         entry = find(name_or_path)
         if entry and not (entry.repository == name_or_path and _on_disk(name_or_path)):
@@ -64,11 +67,12 @@ def load_weights(
             if not is_file and "/" not in name_or_path and os.sep not in name_or_path:
                 raise WeightsError(_no_such_name(name_or_path))
             raise WeightsError(_no_such_file(_path(name_or_path)))
+    _check_no_revision(revision, "a file or folder")
     return read(_path(name_or_path))
 
 
 def from_pretrained(
-    name_or_path: str | Path, *, revision: str | None = None, local_files_only: bool = False
+    name_or_path: str | os.PathLike[str], *, revision: str | None = None, local_files_only: bool = False
 ) -> Weights:
     """`load_weights`, under the name that users of the Hugging Face hub know."""
     return load_weights(name_or_path, revision=revision, local_files_only=local_files_only)
@@ -146,6 +150,7 @@ def _from_catalog(entry: Entry, revision: str | None, local_files_only: bool) ->
         raise WeightsError(f"{entry.name!r} is not something that mematte can fetch. {entry.how}")
     if entry.repository:
         return _from_hub(entry.repository, revision, local_files_only, entry)
+    _check_no_revision(revision, f"{entry.name!r}, which comes with mematte")
     assert entry.file
     if not is_there:
         raise WeightsError(
@@ -164,6 +169,13 @@ def _from_catalog(entry: Entry, revision: str | None, local_files_only: bool) ->
         windows=weights.windows if entry.windows is None else entry.windows,
         narrow_above=weights.narrow_above if entry.narrow_above is None else entry.narrow_above,
     )
+
+
+def _check_no_revision(revision: str | None, what: str) -> None:
+    if revision is not None:
+        raise InputError(
+            f"revision={revision!r} is of a repository on the hub, and this is {what}. Leave it out."
+        )
 
 
 def _from_hub(repository: str, revision: str | None, local_files_only: bool, entry: Entry | None) -> Weights:
@@ -189,14 +201,14 @@ def _preprocessing_beside(path: Path) -> Preprocessing:
     return read_preprocessing(read_json(beside) if beside.is_file() else {}, str(path.parent))
 
 
-def _on_disk(name: str | Path) -> bool:
+def _on_disk(name: str | os.PathLike[str]) -> bool:
     try:
         return bool(name) and _path(name).exists()
     except OSError as error:  # too long, or in a folder that may not be searched
         raise WeightsError(f"{name} cannot be read: {error.strerror}.") from error
 
 
-def _path(name: str | Path) -> Path:
+def _path(name: str | os.PathLike[str]) -> Path:
     try:
         return Path(name).expanduser()
     except RuntimeError:  # nobody is called so
