@@ -48,7 +48,6 @@ _GAPS_GROW_TOKENS = (1_764, 7_056)
 # The gaps that a decoder's tiles leave where what they free is kept for the next, relative to what one takes;
 # here unknown tokens count.
 _DECODER_GAPS, _MORE_DECODER_GAPS = 0.4, 0.4
-
 # Few tiles are of one size, and for every new one oneDNN makes code, which it keeps. Gaps have room for it.
 _CODE_BYTES, _TILES_WITH_CODE = 3_000_000, 10
 
@@ -217,7 +216,7 @@ def make_plan(job: Job, memory: int, base_bytes: int, unknown: NDArray[np.bool_]
     if unknown is None:
         found = needs(job, pieces)
     else:
-        found = needs(job, pieces, _largest_tile(unknown, plan), int(np.count_nonzero(unknown)))
+        found = needs(job, pieces, _decoded(unknown, plan))
     stages = {stage: base_bytes + need for stage, need in found.items()}
     return replace(plan, stages=stages)
 
@@ -233,14 +232,32 @@ def _strips(job: Job) -> list[tuple[int, bool]]:
     return [(strip, keep) for strips in (large, small) for keep in (True, False) for strip in strips]
 
 
-def _largest_tile(unknown: NDArray[np.bool_], plan: Plan) -> tuple[int, int]:
-    """(height, width) px of the core of the tile that takes most."""
-    sizes = [
-        (tile.core[0].stop - tile.core[0].start, tile.core[1].stop - tile.core[1].start)
-        for _, tiles in rows_of_tiles(unknown, plan)
-        for tile in tiles
-    ]
-    return max(sizes, key=math.prod, default=(0, 0))
+@dataclass(frozen=True)
+class Decoded:
+    """What of a picture the decoder has to do.
+
+    Attributes:
+        tokens: with unknown pixels.
+        tile: (height, width) px of the core of the tile that takes most.
+        large_tiles: how many tiles there would be if they were as large as they can be.
+    """
+
+    tokens: int
+    tile: tuple[int, int]
+    large_tiles: int
+
+
+def _decoded(unknown: NDArray[np.bool_], plan: Plan) -> Decoded:
+    def sizes(plan: Plan) -> list[tuple[int, int]]:
+        cores = [tile.core for _, tiles in rows_of_tiles(unknown, plan) for tile in tiles]
+        return [(rows.stop - rows.start, columns.stop - columns.start) for rows, columns in cores]
+
+    largest = replace(plan, pieces=replace(plan.pieces, tile_px=_TILES_PX[0]))
+    return Decoded(
+        tokens=int(np.count_nonzero(unknown)),
+        tile=max(sizes(plan), key=math.prod, default=(0, 0)),
+        large_tiles=len(sizes(largest)),
+    )
 
 
 def _wanted_cap(job: Job) -> int:
@@ -259,23 +276,20 @@ def _largest_cap(job: Job, pieces: Pieces, room: int) -> int:
     return wanted if first_too_many == len(counts) else first_too_many - 1
 
 
-def needs(
-    job: Job, pieces: Pieces, tile: tuple[int, int] | None = None, unknown_tokens: int | None = None
-) -> dict[str, int]:
+def needs(job: Job, pieces: Pieces, decoded: Decoded | None = None) -> dict[str, int]:
     """Bytes that each stage takes in its largest moment, beyond what is taken before the work begins.
 
     Args:
         job: what is to be done.
         pieces: how.
-        tile: (height, width) px of the core of the decoder's largest tile, where it is known.
-        unknown_tokens: how many are to be decoded, where it is known.
+        decoded: what is unknown, where that is known; None: all may be.
     """
     spec, tokens = job.spec, job.tokens
     token = spec.channels * job.value_bytes
     height, width = sides(job.grid, pieces.piece_tokens)
     piece = height * width
     decisions = tokens * (1 + 2 * spec.blocks.count("R"))  # what is unknown; who attends, who was capped
-    grown = _grown(tokens)
+    grown = _grown(job.computed_tokens)
     per_channel = _FIXED_BYTES_PER_CHANNEL + grown * _MORE_BYTES_PER_CHANNEL
     fixed = _FIXED_BYTES + int(spec.channels * per_channel)
     gathered = 0
@@ -324,13 +338,14 @@ def needs(
         transient["attend globally"] = queries * (_QUERY * token + scores * job.value_bytes)
         waiting["attend globally"] = 2 * job.map_bytes
     gaps = _GAPS + grown * _MORE_GAPS
-    decoding, beside_tiles = _decoder_bytes(job, pieces, tile), 0.0
-    if not job.on_gpu:
-        # As many whatever their size, so that smaller ones never take more.
-        tiles = math.prod(-(-end // _TILES_PX[0]) for end in job.size)
-        beside_tiles = _CODE_BYTES * min(tiles, _TILES_WITH_CODE)
+    if decoded is None:
+        large_tiles = math.prod(-(-end // _TILES_PX[0]) for end in job.size)
+        decoded = Decoded(tokens, (pieces.tile_px, pieces.tile_px), large_tiles)
+    decoding, beside_tiles = _decoder_bytes(job, pieces, decoded.tile), 0.0
+    if not job.on_gpu:  # as many tiles whatever their size, so that smaller ones never take more
+        beside_tiles = _CODE_BYTES * min(decoded.large_tiles, _TILES_WITH_CODE)
     if pieces.keep_blocks:
-        gaps_of_tiles = _DECODER_GAPS + _grown(unknown_tokens or tokens) * _MORE_DECODER_GAPS
+        gaps_of_tiles = _DECODER_GAPS + _grown(decoded.tokens) * _MORE_DECODER_GAPS
         beside_tiles = max(beside_tiles, gaps_of_tiles * decoding)
     return {
         **{stage: kept + waiting[stage] + int(gaps * need) for stage, need in transient.items()},
@@ -353,10 +368,9 @@ def _queries_at_once(job: Job, pieces: Pieces, piece: int, attending: int) -> in
     return min(queries, max(1, pieces.scores // (job.spec.heads * max(1, attending))))
 
 
-def _decoder_bytes(job: Job, pieces: Pieces, tile: tuple[int, int] | None) -> float:
-    """What a decoder tile takes in its largest moment."""
+def _decoder_bytes(job: Job, pieces: Pieces, core: tuple[int, int]) -> float:
+    """What a decoder tile with a core of (height, width) px takes in its largest moment."""
     spec = job.spec
-    core = tile or (pieces.tile_px, pieces.tile_px)
 
     def window(halo_px: int) -> tuple[int, int]:
         height, width = (min(side + 2 * halo_px, end) for side, end in zip(core, job.padded, strict=True))
