@@ -45,9 +45,9 @@ _GPU_WORKSPACE_BYTES = 67_000_000
 # tokens, a piece, to grids of four.
 _GAPS, _MORE_GAPS, _MORE_BYTES_PER_CHANNEL = 1.7, 1.1, 36_000
 _GAPS_GROW_TOKENS = (1_764, 7_056)
-# The gaps that a decoder's tiles leave where what they free is kept for the next, relative to what one takes;
-# here unknown tokens count.
-_DECODER_GAPS, _MORE_DECODER_GAPS = 0.4, 0.4
+# The gaps that a decoder's tiles leave where what they free is kept for the next, relative to what one takes,
+# and how they grow; here unknown tokens count. By the bytes of a number: larger blocks fit into fewer gaps.
+_DECODER_GAPS = {2: (0.35, 0.2), 4: (0.45, 0.6)}
 # Few tiles are of one size, and for every new one oneDNN makes code, which it keeps. Gaps have room for it.
 _CODE_BYTES, _TILES_WITH_CODE = 3_000_000, 10
 
@@ -345,8 +345,8 @@ def needs(job: Job, pieces: Pieces, decoded: Decoded | None = None) -> dict[str,
     if not job.on_gpu:  # as many tiles whatever their size, so that smaller ones never take more
         beside_tiles = _CODE_BYTES * min(decoded.large_tiles, _TILES_WITH_CODE)
     if pieces.keep_blocks:
-        gaps_of_tiles = _DECODER_GAPS + _grown(decoded.tokens) * _MORE_DECODER_GAPS
-        beside_tiles = max(beside_tiles, gaps_of_tiles * decoding)
+        first, more = _DECODER_GAPS[job.value_bytes]
+        beside_tiles = max(beside_tiles, (first + _grown(decoded.tokens) * more) * decoding)
     return {
         **{stage: kept + waiting[stage] + int(gaps * need) for stage, need in transient.items()},
         "decode": kept + int(decoding + beside_tiles),
