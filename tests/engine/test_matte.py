@@ -1,5 +1,6 @@
 """What a matte can be made into, and the two functions most programs need."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 import mematte
 from mematte.errors import InputError, MatteWarning, OutputError
-from mematte.image import read_picture
+from mematte.image import as_trimap, read_picture
 from mematte.model import TINY
 from mematte.weights import save_weights
 
@@ -44,6 +45,23 @@ def test_a_composite_shows_the_background_where_alpha_is_0(matte, background) ->
 
     assert np.abs(composite[matte.alpha == 0] - [1, 0, 0]).max() < 1e-5
     assert np.abs(composite[matte.alpha == 1] - matte.foreground[matte.alpha == 1]).max() < 1e-5
+
+
+def test_in_a_notebook_a_matte_is_its_alpha_and_in_a_console_a_line(matte, engine) -> None:
+    shown = cv2.imdecode(np.frombuffer(matte._repr_png_(), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert np.abs(shown / 255 - matte.alpha).max() <= 0.5 / 255 + 1e-6
+
+    wide = engine(picture(20, 3000), banded_trimap(20, 3000))
+    small = cv2.imdecode(np.frombuffer(wide._repr_png_(), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert small.shape == (7, 1000)
+    assert small[3, 0] == 0
+    assert small[3, -1] == 255
+
+    assert re.fullmatch(r"Matte\(120x96 px, 33% unknown, by random on cpu in \d+\.\d s\)", repr(matte))
+    assert repr(matte.picture) == "Picture(120x96 px, uint8, display-referred)"
+    assert re.fullmatch(r"BlockRouting\(block 2: [\d.]+% of 48 tokens attend\)", repr(matte.routings[0]))
+    assert repr(as_trimap(banded_trimap(96, 120))) == "Trimap(120x96 px, 33% unknown)"
+    assert repr(engine) == "Engine(random on cpu in float32)"
 
 
 def test_everything_a_matte_writes_can_be_read_again(matte, tmp_path) -> None:

@@ -106,7 +106,7 @@ def measure_floors(spec_name: str, precision: str, side_px: int, repeats: int) -
     bandwidth = _bandwidth(engine.device, repeats)
     return Floors(
         spec_name,
-        str(engine.precision).removeprefix("torch."),
+        engine.precision_name,
         side_px,
         matrix_rate,
         bandwidth,

@@ -314,7 +314,6 @@ def _curve_table(engine: Engine, plans: Sequence[dict[str, Any]]) -> str:
 
 def _head(engine: Engine, said: dict[str, Any]) -> list[str]:
     width, height = said["size"].values()
-    precision = str(engine.precision).removeprefix("torch.")
     wanted = engine.enlargement((height, width))
     if wanted == 1:
         how = ""
@@ -324,7 +323,8 @@ def _head(engine: Engine, said: dict[str, Any]) -> list[str]:
         how = f", not shown at {wanted} times its size, for which the memory does not suffice"
     return [
         f"{width}x{height} px ({width * height / 1e6:,.1f} megapixels){how}, "
-        f"{said['unknown_share']:.0%} unknown, with {engine.weights_name} on {engine.device} in {precision}"
+        f"{said['unknown_share']:.0%} unknown, with {engine.weights_name} on {engine.device} "
+        f"in {engine.precision_name}"
     ]
 
 

@@ -123,6 +123,11 @@ class Executor:
             "An engine is neither copied nor pickled. Load one in each process; threads may share one."
         )
 
+    @property
+    def precision_name(self) -> str:
+        """As people write it: "bfloat16"."""
+        return str(self.precision).removeprefix("torch.")
+
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Within, a picture is planned and done. Where memory is named, pictures on the device take turns: a

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,8 +24,10 @@ from mematte.image import (
 
 from .device import threads_kept
 
+SHOWN_PX = 1000  # of the longer side in a notebook
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class BlockRouting:
     """Which tokens attended globally in one routed block."""
 
@@ -40,6 +43,10 @@ class BlockRouting:
     def share(self) -> float:
         """Attending tokens as a share of all, 0 to 1."""
         return float(self.attend.mean())
+
+    def __repr__(self) -> str:
+        """In a line."""
+        return f"BlockRouting(block {self.block}: {self.share:.1%} of {self.attend.size:,} tokens attend)"
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ class Report:
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Matte:
     """An alpha matte and the picture it belongs to.
 
@@ -85,6 +92,20 @@ class Matte:
     trimap: NDArray[np.uint8]
     routings: tuple[BlockRouting, ...]
     report: Report
+
+    def __repr__(self) -> str:
+        """In a line."""
+        height, width = self.alpha.shape
+        done, seconds = self.report, sum(self.report.seconds.values())
+        how = f"by {done.weights} on {done.device} in {seconds:.1f} s"
+        return f"Matte({width}x{height} px, {done.unknown_share:.0%} unknown, {how})"
+
+    def _repr_png_(self) -> bytes:
+        """The alpha as notebooks show it, reduced where it is large."""
+        scale = min(1.0, SHOWN_PX / max(self.alpha.shape))
+        height, width = (max(1, round(scale * side)) for side in self.alpha.shape)
+        shown = cv2.resize(self.alpha, (width, height), interpolation=cv2.INTER_AREA)
+        return cv2.imencode(".png", np.rint(255 * shown).astype(np.uint8))[1].tobytes()
 
     @cached_property
     def foreground(self) -> NDArray[np.float32]:

@@ -95,6 +95,11 @@ class Engine(Executor):
         self.windows, self._windows_asked_for = windows, weights.windows
         self.narrow, self._narrow_above = narrow, weights.narrow_above
 
+    def __repr__(self) -> str:
+        """In a line."""
+        within = "" if self.memory is None else f" within {show_memory(self.memory)}"
+        return f"Engine({self.weights_name} on {self.device} in {self.precision_name}{within})"
+
     @classmethod
     def from_pretrained(
         cls,
@@ -254,7 +259,7 @@ class Engine(Executor):
             weights_source=self.weights_source,
             network=self.spec.blocks,
             device=str(self.device),
-            precision=str(self.precision).removeprefix("torch."),
+            precision=self.precision_name,
             size=(height, width),
             enlarged=enlarged,
             padded=plan.padded,

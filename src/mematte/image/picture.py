@@ -56,7 +56,7 @@ class Rows(Protocol):
         """(h, W, 3) float32 in [0, 1], display-referred sRGB; the array is the caller's to change."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Picture:
     """An upright RGB picture as its file holds it. Nothing may change its arrays: they may be the caller's.
 
@@ -75,6 +75,13 @@ class Picture:
     alpha: PixelArray | None = None
     metadata: Metadata = field(default_factory=Metadata)
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """In a line."""
+        height, width = self.size
+        kind = f"{self.pixels.dtype}, {'scene-linear' if self.linear else 'display-referred'}"
+        said = "".join(f", {note}" for note in self.notes)
+        return f"Picture({width}x{height} px, {kind}{said})"
 
     @property
     def size(self) -> tuple[int, int]:

@@ -75,7 +75,7 @@ class TrimapRows(Protocol):
         """Go through all rows once; raise if no matte can be made from them."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Trimap:
     """A trimap as read.
 
@@ -86,6 +86,11 @@ class Trimap:
 
     levels: Levels
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """In a line."""
+        height, width = self.size
+        return f"Trimap({width}x{height} px, {(self.levels == UNKNOWN).mean():.0%} unknown)"
 
     @property
     def size(self) -> tuple[int, int]:
