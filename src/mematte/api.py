@@ -46,8 +46,8 @@ def load(
     Raises:
         WeightsError: the weights are missing, damaged, or of another network.
         DeviceError: the device or the precision is not there.
-        InputError: `memory` is no amount or more than there is; `max_global_tokens` is no whole number or
-            negative.
+        InputError: `weights` is neither a string nor a path; `memory` is no amount or more than there is;
+            `max_global_tokens` is no whole number or negative.
     """
     chosen = choose_device(device)
     begin(chosen)

@@ -536,6 +536,20 @@ def test_foregrounds_are_not_their_own_backgrounds(tmp_path: Path, inputs: tuple
             build(tmp_path / "out", found, backgrounds, Settings(2))
 
 
+def test_links_do_not_make_backgrounds_of_foregrounds_or_of_what_is_written(
+    tmp_path: Path, inputs: tuple[Path, Path]
+) -> None:
+    output = tmp_path / "out"
+    for leads_to in (inputs[0], output):
+        leads_to.mkdir(exist_ok=True)
+        (leads_to / "b.png").touch()
+        link = inputs[1] / "link"
+        link.symlink_to(leads_to)
+        with pytest.raises(DataError, match="which is no background"):
+            build(output, find_pairs(inputs[0]), inputs[1], Settings(2))
+        link.unlink()
+
+
 @pytest.mark.parametrize(("each", "says"), [(5, "never behind one foreground"), (13, "even behind one")])
 @pytest.mark.usefixtures("inputs")
 def test_backgrounds_that_come_again_are_said(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mematte.engine.cost import operations
-from mematte.engine.plan import DEFAULT_MAX_GLOBAL_TOKENS, Job, Plan, make_plan, needs, rows_of_tiles
+from mematte.engine.plan import DEFAULT_MAX_GLOBAL_TOKENS, Decoded, Job, Plan, make_plan, needs, rows_of_tiles
 from mematte.errors import BudgetError
 from mematte.model import BASE, SMALL, TINY, teacher
 from mematte.model.decoder import HALO_PX
@@ -41,6 +41,53 @@ def test_a_plan_keeps_its_budget_or_says_the_least(size, spec, value_bytes, room
             make_plan(job, memory, BASE_BYTES)
         memory = least
     assert BASE_BYTES < make_plan(job, memory, BASE_BYTES).peak_bytes <= memory
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 4000), st.integers(1, 4000)),
+    value_bytes=st.sampled_from([2, 4]),
+    windows=st.sampled_from(["all", "unknown"]),
+    tightness=st.floats(1, 3),
+    share=st.floats(0, 1),
+    seed=st.integers(0, 99),
+)
+def test_what_is_unknown_never_takes_more_than_was_planned_without_knowing_it(
+    size, value_bytes, windows, tightness, share, seed
+) -> None:
+    job = Job(size, SMALL, value_bytes, windows=windows)
+    unknown = np.random.default_rng(seed).random(job.grid) < share**3
+    memory = int(tightness * least_budget(job, BASE_BYTES))
+
+    blind, knowing = make_plan(job, memory, BASE_BYTES), make_plan(job, memory, BASE_BYTES, unknown)
+
+    assert knowing.peak_bytes <= memory
+    if knowing.pieces == blind.pieces:
+        assert all(knowing.stages[stage] <= blind.stages[stage] for stage in blind.stages)
+
+
+def test_the_decoders_code_is_that_of_the_tiles_that_have_unknown_pixels() -> None:
+    job = Job((1536, 1536), SMALL, value_bytes=2)
+    pieces = replace(make_plan(job, PLENTY, 0).pieces, keep_blocks=False)
+    largest = pieces.tile_px, pieces.tile_px
+    planned = {
+        tiles: needs(job, pieces, Decoded(tokens=9216, tiles=tiles, largest=largest))["decode"]
+        for tiles in (1, 4, 9, 100)
+    }
+
+    assert planned[4] - planned[1] == 3 * (planned[9] - planned[4]) // 5 > 0
+    assert planned[100] == planned[9] == needs(job, pieces)["decode"]
+
+
+def test_a_decoder_in_float32_leaves_more_gaps_than_one_in_half_precision() -> None:
+    def gaps(value_bytes: int) -> float:
+        job = Job((4000, 4000), SMALL, value_bytes)
+        kept = make_plan(job, PLENTY, 0).pieces
+        returned = replace(kept, keep_blocks=False)
+        with_gaps, without = (needs(job, pieces)["decode"] for pieces in (kept, returned))
+        return (with_gaps - without) / without
+
+    assert gaps(4) > 1.5 * gaps(2) > 0
 
 
 def test_where_it_is_known_what_is_computed_less_memory_is_planned_and_fewer_operations() -> None:

@@ -142,7 +142,8 @@ def background_files(folder: Path) -> tuple[Path, ...]:
     Raises:
         DataError: as `picture_files`.
     """
-    return tuple(sorted(picture_files(folder), key=lambda path: path.relative_to(folder).as_posix()))
+    files = (path for path in picture_files(folder) if path.is_file())
+    return tuple(sorted(files, key=lambda path: path.relative_to(folder).as_posix()))
 
 
 def plan(pairs: Sequence[Pair], backgrounds: Sequence[Path], settings: Settings) -> list[Composite]:
@@ -218,6 +219,7 @@ def build(
     folders = foregrounds.folder, backgrounds
     _check_apart(output, *folders)
     stock = background_files(backgrounds)
+    _check_links(stock, output, foregrounds.folder)
     composites = plan(foregrounds.pairs, stock, settings)
     _warn_of_repetition(len(composites), len(stock), settings.per_foreground)
     header = _header(settings, composites, len(stock), folders)
@@ -381,6 +383,17 @@ def _check_apart(output: Path, foregrounds: Path, backgrounds: Path) -> None:
             f"The foregrounds, {foregrounds}, lie among the backgrounds, {backgrounds}, and would be both. "
             "Name a folder that holds backgrounds only."
         )
+
+
+def _check_links(backgrounds: Sequence[Path], output: Path, foregrounds: Path) -> None:
+    """Raise where a link leads from the backgrounds to the foregrounds, or to what is written."""
+    others = [Path(os.path.realpath(path)) for path in (output, foregrounds)]
+    for file in backgrounds:
+        real = Path(os.path.realpath(file))
+        if any(other in real.parents for other in others):
+            raise DataError(
+                f"{file} leads to {real}, which is no background. Name a folder that holds backgrounds only."
+            )
 
 
 def _warn_of_repetition(composites: int, stock: int, per_foreground: int) -> None:

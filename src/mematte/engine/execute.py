@@ -75,13 +75,8 @@ class Executor:
         max_global_tokens: int | None = None,
     ) -> None:
         """Make a network ready. The arguments and errors are those of `Engine`."""
-        from mematte.weights import Weights, build
+        from mematte.weights import build
 
-        if not isinstance(weights, Weights):
-            raise InputError(
-                f"An engine is made of loaded weights, not of {weights!r}. mematte.load() makes one of a "
-                "name or path."
-            )
         is_whole = isinstance(max_global_tokens, (int, np.integer)) and not isinstance(
             max_global_tokens, bool
         )
@@ -322,8 +317,7 @@ class Executor:
             return
         if self.precision != torch.float32:
             raise DeviceError(
-                f"The network's numbers leave the range of {str(self.precision).removeprefix('torch.')}; "
-                "use --precision float32."
+                f"The network's numbers leave the range of {self.precision_name}; use --precision float32."
             )
         raise WeightsError(
             f"The network {self.weights_name} computes NaN: its weights are damaged, or its training went "

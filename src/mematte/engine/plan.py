@@ -41,8 +41,8 @@ _FIXED_BYTES, _FIXED_BYTES_PER_CHANNEL = 20_000_000, 110_000
 # What cuBLAS and cuDNN allocate to work in, and keep.
 _GPU_WORKSPACE_BYTES = 67_000_000
 # What a piece takes with the gaps between blocks that are kept, relative to itself. Pieces that follow each
-# other add to that and to what libraries keep, until the gaps hold all that comes: from grids of so many
-# tokens, a piece, to grids of four.
+# other add to that and to what libraries keep, until the gaps hold all that comes: from so many tokens that
+# are computed, a piece, to four pieces.
 _GAPS, _MORE_GAPS, _MORE_BYTES_PER_CHANNEL = 1.7, 1.1, 36_000
 _GAPS_GROW_TOKENS = (1_764, 7_056)
 # The gaps that a decoder's tiles leave where what they free is kept for the next, relative to what one takes,
@@ -238,26 +238,20 @@ class Decoded:
 
     Attributes:
         tokens: with unknown pixels.
-        tile: (height, width) px of the core of the tile that takes most.
-        large_tiles: how many tiles there would be if they were as large as they can be.
+        tiles: how many.
+        largest: (height, width) px of the core of the one that takes most.
     """
 
     tokens: int
-    tile: tuple[int, int]
-    large_tiles: int
+    tiles: int
+    largest: tuple[int, int]
 
 
 def _decoded(unknown: NDArray[np.bool_], plan: Plan) -> Decoded:
-    def sizes(plan: Plan) -> list[tuple[int, int]]:
-        cores = [tile.core for _, tiles in rows_of_tiles(unknown, plan) for tile in tiles]
-        return [(rows.stop - rows.start, columns.stop - columns.start) for rows, columns in cores]
-
-    largest = replace(plan, pieces=replace(plan.pieces, tile_px=_TILES_PX[0]))
-    return Decoded(
-        tokens=int(np.count_nonzero(unknown)),
-        tile=max(sizes(plan), key=math.prod, default=(0, 0)),
-        large_tiles=len(sizes(largest)),
-    )
+    cores = [tile.core for _, tiles in rows_of_tiles(unknown, plan) for tile in tiles]
+    sizes = [(rows.stop - rows.start, columns.stop - columns.start) for rows, columns in cores]
+    largest = max(sizes, key=math.prod, default=(0, 0))
+    return Decoded(int(np.count_nonzero(unknown)), len(sizes), largest)
 
 
 def _wanted_cap(job: Job) -> int:
@@ -338,12 +332,12 @@ def needs(job: Job, pieces: Pieces, decoded: Decoded | None = None) -> dict[str,
         transient["attend globally"] = queries * (_QUERY * token + scores * job.value_bytes)
         waiting["attend globally"] = 2 * job.map_bytes
     gaps = _GAPS + grown * _MORE_GAPS
-    if decoded is None:
-        large_tiles = math.prod(-(-end // _TILES_PX[0]) for end in job.size)
-        decoded = Decoded(tokens, (pieces.tile_px, pieces.tile_px), large_tiles)
-    decoding, beside_tiles = _decoder_bytes(job, pieces, decoded.tile), 0.0
-    if not job.on_gpu:  # as many tiles whatever their size, so that smaller ones never take more
-        beside_tiles = _CODE_BYTES * min(decoded.large_tiles, _TILES_WITH_CODE)
+    # As many as if they were large, so that smaller ones never take more.
+    most_tiles = min(_TILES_WITH_CODE, math.prod(-(-end // _TILES_PX[0]) for end in job.size))
+    decoded = decoded or Decoded(tokens, most_tiles, (pieces.tile_px, pieces.tile_px))
+    decoding, beside_tiles = _decoder_bytes(job, pieces, decoded.largest), 0.0
+    if not job.on_gpu:
+        beside_tiles = _CODE_BYTES * min(decoded.tiles, most_tiles)
     if pieces.keep_blocks:
         first, more = _DECODER_GAPS[job.value_bytes]
         beside_tiles = max(beside_tiles, (first + _grown(decoded.tokens) * more) * decoding)

@@ -82,15 +82,22 @@ class Engine(Executor):
                 cannot do; or the weights are only a name.
             WeightsError: the weights do not fill their network.
         """
+        from mematte.weights import Weights
+
+        if not isinstance(weights, Weights):
+            raise InputError(
+                f"An engine is made of loaded weights, not of {weights!r}. mematte.load() makes one of a "
+                "name or path."
+            )
         _check_choices(enlarge, windows, narrow)
+        if windows == "unknown" and "G" in weights.spec.blocks:
+            raise InputError(
+                f"In {weights.name} all tokens attend to all others (blocks {weights.spec.blocks}): no "
+                'window can be left out. Use windows="all", or weights with routing.'
+            )
         super().__init__(
             weights, device=device, precision=precision, memory=memory, max_global_tokens=max_global_tokens
         )
-        if windows == "unknown" and "G" in self.spec.blocks:
-            raise InputError(
-                f"In {weights.name} all tokens attend to all others (blocks {self.spec.blocks}): no "
-                'window can be left out. Use windows="all", or weights with routing.'
-            )
         self.enlarge, self._enlarge_below = enlarge, weights.enlarge_below
         self.windows, self._windows_asked_for = windows, weights.windows
         self.narrow, self._narrow_above = narrow, weights.narrow_above
@@ -119,6 +126,7 @@ class Engine(Executor):
 
         Raises:
             WeightsError: nothing is there, or what is there is damaged or of another network.
+            InputError: as `Engine`; or it is neither a string nor a path, or what has no revision.
         """
         from mematte.weights import load_weights
 

@@ -79,9 +79,8 @@ class Picture:
     def __repr__(self) -> str:
         """In a line."""
         height, width = self.size
-        kind = f"{self.pixels.dtype}, {'scene-linear' if self.linear else 'display-referred'}"
-        said = "".join(f", {note}" for note in self.notes)
-        return f"Picture({width}x{height} px, {kind}{said})"
+        encoding = "scene-linear" if self.linear else "display-referred"
+        return f"Picture({width}x{height} px, {self.pixels.dtype}, {encoding})"
 
     @property
     def size(self) -> tuple[int, int]:

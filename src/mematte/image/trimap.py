@@ -90,7 +90,7 @@ class Trimap:
     def __repr__(self) -> str:
         """In a line."""
         height, width = self.size
-        return f"Trimap({width}x{height} px, {(self.levels == UNKNOWN).mean():.0%} unknown)"
+        return f"Trimap({width}x{height} px)"
 
     @property
     def size(self) -> tuple[int, int]:

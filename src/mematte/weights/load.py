@@ -67,7 +67,7 @@ def load_weights(
             if not is_file and "/" not in name_or_path and os.sep not in name_or_path:
                 raise WeightsError(_no_such_name(name_or_path))
             raise WeightsError(_no_such_file(_path(name_or_path)))
-    _check_no_revision(revision, "a file or folder")
+    _check_no_revision(revision, "a path")
     return read(_path(name_or_path))
 
 
