@@ -199,8 +199,12 @@ def test_files_in_bands_get_what_pictures_in_memory_get(tiny: Engine, tmp_path: 
     assert [stage for stage, _ in told].index("encode") > len(looks) - 1
 
 
-def test_a_first_look_that_memory_does_not_hold_is_left_out_and_it_is_said(tiny: Engine, monkeypatch) -> None:
+@pytest.mark.parametrize("enlarge", [1, 2])
+def test_a_first_look_that_memory_does_not_hold_is_left_out_and_it_is_said(
+    tiny: Engine, monkeypatch, enlarge
+) -> None:
     image, levels = disc()
+    monkeypatch.setattr(tiny, "enlarge", enlarge)
     looked = tiny(image, levels)
 
     monkeypatch.setattr(narrow, "look_job", lambda job: replace(look_job(job), beside_bytes=10**15))
